@@ -1,0 +1,24 @@
+"""JSON as Loom means it: plain, finite, and canonical where it is hashed."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+type Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+type JsonObject = Mapping[str, Json]
+
+
+def dump(value: Json) -> str:
+    """Encode compactly. Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def canonical(value: Json) -> bytes:
+    """Encode so that equal documents have equal bytes (sorted keys, UTF-8)."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    return text.encode()
+
+
+def digest(value: Json) -> str:
+    """The sha256 of the canonical form, as 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
