@@ -1,1 +1,1 @@
-"""Loom: durable execution for AI agents. The public names load on first use, so that they cost no cold start."""
+"""Loom: durable execution for AI agents. Public names load on first use, so they cost no cold start."""

@@ -15,7 +15,7 @@ from loom_core.wire.json import Json, JsonObject
 
 @dataclass(frozen=True, slots=True)
 class CallActivity:
-    """Run an activity once; the result is its output. Retries are the program's business (see `resilience`)."""
+    """Run an activity once; the result is its output. Retries are the program's business."""
 
     name: str
     input: Json
@@ -49,7 +49,7 @@ class RunProgram:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Run every step at once; the result is their results in order. The first failure is thrown at once."""
+    """Run every step at once; the result is their results in order. The first failure is thrown."""
 
     steps: tuple["Step", ...]
 
@@ -84,7 +84,7 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class WaitEvent:
-    """Wait for an event sent to the run; the result is its payload. Throws `TimedOutError` after `timeout` s."""
+    """Wait for an event sent to the run; the result is its payload. `TimedOutError` after `timeout` s."""
 
     name: str
     timeout: float | None = None
@@ -110,7 +110,17 @@ class ContinueAsNew:
 
 
 type Command = (
-    CallActivity | CallBatch | RunProgram | All | AnyOf | Window | Sleep | WaitEvent | Now | Publish | ContinueAsNew
+    CallActivity
+    | CallBatch
+    | RunProgram
+    | All
+    | AnyOf
+    | Window
+    | Sleep
+    | WaitEvent
+    | Now
+    | Publish
+    | ContinueAsNew
 )
 type Program = Generator[Command | Program, Any, Any]
 type Step = Command | Program
