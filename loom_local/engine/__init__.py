@@ -1,0 +1,1 @@
+"""The embedded durable engine: the Durable Task message model on one SQLite file."""

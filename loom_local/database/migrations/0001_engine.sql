@@ -63,5 +63,5 @@ CREATE INDEX entities_locked ON entities (lock_parent) WHERE locked_by IS NOT NU
 -- Request ids of signals that have left the inbox: 16 bytes each, so that a client's retry is not a second signal.
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, at REAL NOT NULL, ids BLOB NOT NULL);
 
--- Work that was pending in several crashes is run alone, marked here first; what was marked at a crash gets a strike.
-CREATE TABLE suspects (item TEXT PRIMARY KEY, strikes INTEGER NOT NULL) WITHOUT ROWID;
+-- Work that was pending in several crashes runs alone, marked here first; what ran at a crash gets a strike.
+CREATE TABLE suspects (item TEXT PRIMARY KEY, strikes INTEGER NOT NULL, running INTEGER NOT NULL) WITHOUT ROWID;

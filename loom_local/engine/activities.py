@@ -1,0 +1,70 @@
+"""Running activities: at least once, their result recorded exactly once."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from loom_local.engine.protocol import event, failure, pb, text
+from loom_local.engine.state import Task
+from loom_local.engine.worker import ActivityCall, ActivityOutcome
+
+if TYPE_CHECKING:
+    from loom_local.engine.engine import Engine
+
+log = logging.getLogger("loom.engine")
+
+
+class Activities:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def run(self, task: Task) -> None:
+        """Run one task and hand its outcome to the instance that scheduled it, if it still wants it."""
+        engine = self._engine
+        if task.seq not in engine.outstanding.get(task.instance_id, ()):
+            return
+        async with engine.suspects.watch(f"task:{task.seq}", task.crashes) as refusal:
+            outcome = _poisoned(refusal) if refusal else await self._outcome(task)
+        waiting = engine.outstanding.get(task.instance_id, {})
+        if waiting.pop(task.seq, None) is None:
+            return
+        if not waiting:
+            engine.outstanding.pop(task.instance_id, None)
+        transaction = engine.transaction()
+        transaction.execute("DELETE FROM tasks WHERE seq = ?", task.seq)
+        transaction.send(
+            task.instance_id, _event(transaction.now, task, outcome), execution_id=task.execution_id
+        )
+        transaction.commit()
+
+    async def _outcome(self, task: Task) -> ActivityOutcome:
+        call = ActivityCall(task.name, task.input, task.instance_id, task.task_id)
+        attempts = self._engine.limits.attempts
+        reason = ""
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._engine.worker.run_activity(call)
+            except Exception as error:
+                log.exception("activity %s could not be run (attempt %d of %d)", task.name, attempt, attempts)
+                reason = f"{task.name} could not be run in {attempts} attempts: {error}"
+            if attempt < attempts:
+                await asyncio.sleep(backoff(attempt))
+        return _poisoned(reason)
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the given failed attempt: 0.1, 0.2, 0.4 … 10."""
+    return min(0.1 * 2 ** (attempt - 1), 10.0)
+
+
+def _poisoned(reason: str) -> ActivityOutcome:
+    return ActivityOutcome(failure=failure("PoisonWorkItem", reason).SerializeToString())
+
+
+def _event(now: float, task: Task, outcome: ActivityOutcome) -> pb.HistoryEvent:
+    if outcome.failure is None:
+        done = pb.TaskCompletedEvent(taskScheduledId=task.task_id, result=text(outcome.result))
+        return event(now, taskCompleted=done)
+    failed = pb.TaskFailedEvent(taskScheduledId=task.task_id)
+    failed.failureDetails.ParseFromString(outcome.failure)
+    return event(now, taskFailed=failed)
