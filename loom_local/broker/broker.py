@@ -60,8 +60,6 @@ class Broker:
         self._alarm: tuple[float, asyncio.TimerHandle] | None = None
         self._ticking: asyncio.Task[None] | None = None
 
-    # -- queues ----------------------------------------------------------------------------------------
-
     async def declare(self, name: str, properties: QueueProperties) -> None:
         """Create a queue, or give it other properties; nothing of it may be locked.
 
@@ -84,11 +82,9 @@ class Broker:
         self._queues.pop(name + DEAD_LETTERS, None)
         await self._database.submit(self._store.save_queue(name, properties))
 
-    def queues(self) -> dict[str, QueueProperties]:
+    async def queues(self) -> dict[str, QueueProperties]:
         """Give every declared queue's properties by name."""
         return {name: q.properties for name, q in self._queues.items() if not q.dead_letters}
-
-    # -- sending ---------------------------------------------------------------------------------------
 
     async def send(self, name: str, messages: Sequence[Message]) -> list[SendResult]:
         """Store all the messages or none, in order; return after the commit.
@@ -137,11 +133,10 @@ class Broker:
         if found:
             raise InvalidError(found)
 
-    # -- receiving -------------------------------------------------------------------------------------
-
     async def receive(self, name: str, limit: int = 1, wait: float = 0.0) -> list[Delivery]:
-        """Lock up to `limit` messages of a queue without sessions, waiting up to `wait` seconds for one.
+        """Lock messages of a queue without sessions, waiting up to `wait` seconds for the first.
 
+        Gives at most `limit`, and at most what is in memory (256 messages, about 1 MB).
         Raises NotFoundError, or InvalidError if the queue has sessions.
         """
         queue = self._queue(name)
@@ -205,13 +200,11 @@ class Broker:
             del queue.lanes[lock.session]
             queue.tell()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Let receivers go: whoever waits gets nothing, and so does whoever asks again."""
         self._draining = True
         for queue in self._queues.values():
             queue.tell()
-
-    # -- settling --------------------------------------------------------------------------------------
 
     async def complete(self, *deliveries: Delivery) -> None:
         """Remove messages; return after the commit. Raises LockLostError for those no longer held."""
@@ -246,18 +239,16 @@ class Broker:
             self._tell_dead_letters([delivery.stored])
         _raise_if_lost(lost)
 
-    # -- looking and mending ---------------------------------------------------------------------------
-
-    def peek(self, name: str, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def peek(self, name: str, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         """List messages, locked or not, with numbers above `after`: at most `limit` and about 1 MB."""
         queue, limit = self._queue(name), min(limit, PAGE)
         if queue.properties.requires_session:
             return self._store.peek(name, after, limit)
         return self._store.ready(name, "", after, limit)
 
-    def dead_letters(self, name: str, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+    async def dead_letters(self, name: str, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         """List dead letters like `peek`."""
-        return self.peek(name + DEAD_LETTERS, after, limit)
+        return await self.peek(name + DEAD_LETTERS, after, limit)
 
     async def replay(self, name: str, sequence: int) -> int:
         """Send a dead letter again, as if for the first time; return its new number. Raises NotFoundError."""
@@ -285,12 +276,10 @@ class Broker:
         (count,) = await self._database.submit([self._store.remove_dead(name, before)])
         return count
 
-    def counts(self, name: str) -> QueueCounts:
+    async def counts(self, name: str) -> QueueCounts:
         active, scheduled, dead = self._store.counts(name)
         locked = sum(len(lane.out) for lane in self._queue(name).lanes.values())
         return QueueCounts(active, locked, scheduled, dead)
-
-    # -- time ------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
         """Do what has come due: end locks, enqueue scheduled messages, forget old ids.
@@ -320,8 +309,8 @@ class Broker:
         self._arm(min([now + LONGEST_SLEEP, self._store.next_due() or float("inf"), *deadlines]))
 
     def close(self) -> None:
-        """Let receivers go and stop the clockwork; the database is the caller's."""
-        self.drain()
+        """Stop the clockwork. Drain first; the database is the caller's."""
+        self._draining = True
         if self._alarm is not None:
             self._alarm[1].cancel()
         if self._ticking is not None:
@@ -339,8 +328,6 @@ class Broker:
         self._alarm = None
         self._ticking = asyncio.get_running_loop().create_task(self.tick())
 
-    # -- inside ----------------------------------------------------------------------------------------
-
     def _queue(self, name: str) -> Queue:
         queue = self._queues.get(name)
         parent = self._queues.get(name.removesuffix(DEAD_LETTERS))
@@ -348,7 +335,7 @@ class Broker:
             queue = Queue(name, replace(parent.properties, requires_session=False))
             self._queues[name] = queue
         if queue is None:
-            known = ", ".join(sorted(self.queues())) or "none"
+            known = ", ".join(sorted(n for n, q in self._queues.items() if not q.dead_letters)) or "none"
             raise NotFoundError(f"there is no queue {name[:80]!r}; the queues are: {known}")
         return queue
 
@@ -387,7 +374,11 @@ class Broker:
         now = self._clock()
         taken: list[StoredMessage] = []
         dead: list[Statement] = []
-        while len(taken) < limit and len(dead) < PAGE and (stored := lane.take(self._store)) is not None:
+        # What is taken comes from one page, so that memory does not depend on the size of messages.
+        while len(taken) < limit and len(dead) < PAGE and (lane.ready or not taken):
+            stored = lane.take(self._store)
+            if stored is None:
+                break
             if queue.expired(stored, now):
                 dead += self._bury(stored, "TTLExpiredException", "The message expired before its delivery.")
             elif queue.exhausted(stored):

@@ -30,7 +30,7 @@ _INSERT = (
     "properties, body) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 )
 _INSERT_ONCE = (
-    f"{_INSERT} WHERE EXISTS (SELECT 1 FROM message_ids WHERE queue = ? AND message_id = ? AND sequence = ?)"  # noqa: S608 - constants
+    f"{_INSERT} WHERE EXISTS (SELECT 1 FROM message_ids WHERE queue = ? AND message_id = ? AND sequence = ?)"
 )
 _REMEMBER = (
     "INSERT INTO message_ids (queue, message_id, sequence, expires_at) VALUES (?, ?, ?, ?) "
@@ -58,8 +58,6 @@ class MessageStore:
 
     def rows(self, sql: str, *values: Any) -> list[Any]:
         return self._database.reader().execute(sql, values).fetchall()
-
-    # -- statements ------------------------------------------------------------------------------------
 
     def save_queue(self, name: str, properties: QueueProperties) -> list[Statement]:
         """Keep the properties, and put the messages there are in the lanes they then belong to."""
@@ -135,8 +133,6 @@ class MessageStore:
 
     def forget_ids(self, now: float) -> Statement:
         return _FORGET, (now,)
-
-    # -- reads -----------------------------------------------------------------------------------------
 
     def queues(self) -> dict[str, QueueProperties]:
         return {name: QueueProperties(**json.loads(text)) for name, text in self.rows("SELECT * FROM queues")}
