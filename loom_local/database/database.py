@@ -82,7 +82,7 @@ class Database:
         from filelock import FileLock, Timeout  # noqa: PLC0415 - only a host opens files
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock", timeout=0)
+        lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
         try:
             lock.acquire()
         except Timeout:

@@ -1,6 +1,5 @@
 """One step of an orchestration: replay it over what is new, then commit all it asked for at once."""
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -247,7 +246,7 @@ class Orchestrations:
             name=instance.name,
             version=text(instance.version),
             input=text(encoded),
-            tags=json.loads(instance.tags) if instance.tags else None,
+            tags=instance.tag_map(),
         )
         started.orchestrationInstance.instanceId = instance.id
         started.orchestrationInstance.executionId.value = instance.execution_id
@@ -320,7 +319,8 @@ class Orchestrations:
     def _save(instance: Instance, transaction: "Transaction") -> None:
         transaction.execute(
             "UPDATE instances SET execution_id = ?, version = ?, status = ?, updated_at = ?, "
-            "completed_at = ?, parent_execution_id = ?, custom_status = ?, output = ?, failure = ? WHERE id = ?",
+            "completed_at = ?, parent_execution_id = ?, custom_status = ?, output = ?, failure = ? "
+            "WHERE id = ?",
             instance.execution_id,
             instance.version,
             instance.status,

@@ -152,7 +152,8 @@ class Queries:
             .execute("SELECT id, state, modified_at, locked_by FROM entities WHERE id = ?", (entity_id,))
             .fetchone()
         )
-        found = EntityRow(*(row or _unknown(entity_id)), backlog=self._backlog(entity_id))
+        _, state, modified_at, locked_by = row or (entity_id, None, 0.0, None)
+        found = EntityRow(entity_id, state, modified_at, locked_by, self._backlog(entity_id))
         return found if found.state is not None or found.locked_by or found.backlog else None
 
     def entities(
@@ -207,10 +208,6 @@ class Queries:
             .fetchone()
         )
         return row[0] if row else None
-
-
-def _unknown(entity_id: str) -> tuple[str, None, float, None]:
-    return entity_id, None, 0.0, None
 
 
 def _where(wanted: InstanceFilter) -> tuple[list[str], list[Value]]:

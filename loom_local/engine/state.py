@@ -1,6 +1,7 @@
 """The engine's nouns: instances, entities, messages and tasks, as they are in memory."""
 
 import asyncio
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -83,6 +84,9 @@ class Instance:
     def idle(self) -> bool:
         """Nothing in memory that is not on disk, and nothing to do."""
         return not (self.inbox or self.busy or self.queued or self.uncommitted)
+
+    def tag_map(self) -> dict[str, str]:
+        return json.loads(self.tags) if self.tags else {}
 
     def row(self) -> tuple[Value, ...]:
         return (

@@ -1,0 +1,1 @@
+"""The engine as the Durable SDK's clients know it: TaskHubSidecarService, in-process and over gRPC."""
