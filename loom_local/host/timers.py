@@ -7,35 +7,20 @@ than a minute (there, as in Azure, nothing is remembered).
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Protocol
 
 from loom_core.errors import InvalidError, Problem
 from loom_local.database import Database
 from loom_local.host.ncrontab import Schedule, parse
+from loom_local.host.triggers import Invoke, Triggered
 
 _log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 LONGEST_SLEEP = 30.0
 """Seconds; the wall clock is looked at again then, because a laptop's sleep does not count for a timer."""
-
-
-class Triggered(Protocol):
-    """A function with its trigger's binding document, app settings filled in."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def trigger(self) -> Mapping[str, Any]: ...
-
-
-class Invoke[F](Protocol):
-    """Calls a function with its trigger's value as a datum of type `kind`; raises if the function did."""
-
-    async def __call__(self, function: F, value: Any, *, kind: str) -> object: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +94,7 @@ class Timers[F: Triggered]:
         schedule, now = parse(text, zone), self._clock()
         first = schedule.next_after(now)
         monitored = bool(function.trigger.get("useMonitor", True))
-        monitored = monitored and schedule.next_after(first) - now >= MINUTE
+        monitored = monitored and schedule.next_after(first) - first >= MINUTE
         at_start = bool(function.trigger.get("runOnStartup", False))
         return _Timer(function, function.name, text, schedule, at_start, monitored, None, first)
 

@@ -1,0 +1,304 @@
+"""Service Bus queue triggers, fed by the local broker.
+
+The pumps run on the host's loop and the broker on the engine's. A step of a session (settle one message,
+get the next) is one hop between them and one commit.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import BeforeValidator, Field
+
+from loom_core.errors import InvalidError, Problem
+from loom_local.broker import DEAD_LETTERS, Broker, Delivery, LockLostError, QueueProperties, SessionLock
+from loom_local.host.documents import Document, read
+from loom_local.host.ncrontab import timespan
+from loom_local.host.queue_binding import bind_many, bind_one
+from loom_local.host.triggers import Invoke, Triggered
+
+_log = logging.getLogger(__name__)
+
+DEFAULTS = QueueProperties()
+FOREVER = 86_400.0
+SESSION_TURN = 256
+"""Messages after which a session makes way for others that wait, should it never run empty."""
+
+
+def _timespan(text: object) -> timedelta:
+    span = timespan(text) if isinstance(text, str) else None
+    if span is None:
+        raise ValueError('must be "hh:mm:ss"')
+    return span
+
+
+class OnEngine(Protocol):
+    """Makes a coroutine function of the engine's loop callable from the host's."""
+
+    def __call__[**P, T](self, target: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Awaitable[T]]: ...
+
+
+class QueueOptions(Document):
+    """`extensions.serviceBus` of host.json, with Azure's defaults."""
+
+    max_concurrent_sessions: int = Field(8, ge=1, strict=True)
+    max_concurrent_calls: int = Field(16, ge=1, strict=True)
+    max_message_batch_size: int = Field(1_000, ge=1, strict=True)
+    max_auto_lock_renewal_duration: Annotated[timedelta, BeforeValidator(_timespan)] = timedelta(minutes=5)
+    auto_complete_messages: bool = Field(default=True, strict=True)
+
+    @classmethod
+    def of(cls, host_json: Mapping[str, Any]) -> Self:
+        """Raises InvalidError."""
+        given = (host_json.get("extensions") or {}).get("serviceBus") or {}
+        return read(cls, given, "$.extensions.serviceBus")
+
+
+class QueueTriggers[F: Triggered]:
+    """The queue functions of an app. `start` once, `stop` once.
+
+    The constructor raises InvalidError naming every function that cannot be run.
+    """
+
+    def __init__(
+        self,
+        functions: Sequence[F],
+        invoke: Invoke[F],
+        *,
+        broker: Broker,
+        on_engine: OnEngine,
+        options: QueueOptions,
+        properties: QueueProperties = DEFAULTS,
+    ) -> None:
+        self._broker = broker
+        self._on_engine = on_engine
+        self._properties: dict[str, QueueProperties] = {}
+        problems: list[Problem] = []
+        for function in functions:
+            wanted = replace(properties, requires_session=_has_sessions(function))
+            if problem := _problem(function):
+                problems.append(Problem("$.queueName", f"function {function.name}: {problem}"))
+            elif self._properties.setdefault(_queue_name(function), wanted) != wanted:
+                problem = (
+                    f"function {function.name}: another function of its queue has isSessionsEnabled otherwise"
+                )
+                problems.append(Problem("$.isSessionsEnabled", problem))
+        if problems:
+            raise InvalidError(problems)
+        self._pumps = [
+            _Pump(
+                f,
+                invoke,
+                broker=broker,
+                on_engine=on_engine,
+                options=options,
+                lock_duration=properties.lock_duration,
+            )
+            for f in functions
+        ]
+
+    async def start(self) -> None:
+        """Declare the queues and start to receive. Raises ConflictError, see `Broker.declare`."""
+        await self._on_engine(_declare)(self._broker, self._properties)
+        for pump in self._pumps:
+            pump.start()
+
+    async def stop(self, grace: float) -> None:
+        """Receive nothing more and let what runs end within `grace` seconds; the rest comes again."""
+        for pump in self._pumps:
+            pump.stopping = True
+        await self._on_engine(self._broker.drain)()
+        await asyncio.gather(*(pump.stop(grace) for pump in self._pumps))
+
+
+def _problem(function: Triggered) -> str | None:
+    if "topicName" in function.trigger:
+        return "Service Bus topics are not supported locally, only queues are"
+    name = _queue_name(function)
+    if not name:
+        return "its Service Bus trigger names no queue"
+    if name.endswith(DEAD_LETTERS) and _has_sessions(function):
+        return "a dead-letter queue has no sessions"
+    return None
+
+
+def _queue_name(function: Triggered) -> str:
+    name = str(function.trigger.get("queueName", ""))
+    end = len(name) - len(DEAD_LETTERS)
+    return name[:end] + DEAD_LETTERS if name[end:].lower() == DEAD_LETTERS else name
+
+
+def _has_sessions(function: Triggered) -> bool:
+    return bool(function.trigger.get("isSessionsEnabled"))
+
+
+async def _declare(broker: Broker, wanted: Mapping[str, QueueProperties]) -> None:
+    known = await broker.queues()
+    for name, properties in wanted.items():
+        if not name.endswith(DEAD_LETTERS):
+            await broker.declare(name, properties)
+        elif (parent := name.removesuffix(DEAD_LETTERS)) not in {*known, *wanted}:
+            await broker.declare(parent, replace(properties, requires_session=False))
+
+
+class _Pump[F: Triggered]:
+    """Feeds one function from one queue."""
+
+    def __init__(
+        self,
+        function: F,
+        invoke: Invoke[F],
+        *,
+        broker: Broker,
+        on_engine: OnEngine,
+        options: QueueOptions,
+        lock_duration: float,
+    ) -> None:
+        trigger = function.trigger
+        self._function = function
+        self._invoke = invoke
+        self._broker = broker
+        self._on_engine = on_engine
+        self._queue = _queue_name(function)
+        self._sessions = _has_sessions(function)
+        self._auto_complete = bool(trigger.get("autoCompleteMessages", options.auto_complete_messages))
+        self._many = str(trigger.get("cardinality", "one")).lower() == "many"
+        self._size = options.max_message_batch_size if self._many else 1
+        # As in Azure, a function that takes batches runs one at a time.
+        self._width = (
+            1
+            if self._many
+            else options.max_concurrent_sessions
+            if self._sessions
+            else options.max_concurrent_calls
+        )
+        self._lock_duration = lock_duration
+        self._max_renewal = options.max_auto_lock_renewal_duration.total_seconds()
+        self._held: dict[int, tuple[Delivery | SessionLock, float]] = {}
+        self._work: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self.stopping = False
+
+    def start(self) -> None:
+        self._loops = [self._spawn(self._feed()), self._spawn(self._renew())]
+
+    async def stop(self, grace: float) -> None:
+        feed, renew = self._loops
+        feed.cancel()
+        if self._work:
+            _, late = await asyncio.wait(self._work, timeout=grace)
+            for task in late:
+                task.cancel()
+        renew.cancel()
+        await asyncio.gather(feed, renew, *self._work, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=f"queue {self._queue}")
+        task.add_done_callback(_report)
+        return task
+
+    async def _feed(self) -> None:
+        while not self.stopping:
+            free = self._width - len(self._work)
+            if not free:
+                await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            if self._sessions:
+                locks = await self._on_engine(self._broker.accept_sessions)(self._queue, free, FOREVER)
+                jobs = [self._serve(lock) for lock in locks]
+            else:
+                limit = self._size if self._many else free
+                found = await self._on_engine(self._broker.receive)(self._queue, limit, FOREVER)
+                batches = [found] if self._many and found else [[delivery] for delivery in found]
+                jobs = [self._handle(batch) for batch in batches]
+            for job in jobs:
+                task = self._spawn(job)
+                self._work.add(task)
+                task.add_done_callback(self._work.discard)
+
+    async def _handle(self, deliveries: list[Delivery]) -> None:
+        settle = await self._call(deliveries, *deliveries)
+        await self._on_engine(_settle)(settle, deliveries)
+
+    async def _serve(self, lock: SessionLock) -> None:
+        """Work off a session, one message (or batch) after the other."""
+        settle, deliveries = None, list[Delivery]()
+        try:
+            for _ in range(SESSION_TURN):
+                step = self._on_engine(_settle_and_receive)
+                deliveries = await step(settle, deliveries, self._broker, lock, self._size)
+                if not deliveries:
+                    return
+                settle = await self._call(deliveries, lock)
+            await self._on_engine(_settle)(settle, deliveries)
+        finally:
+            await self._on_engine(self._broker.release_session)(lock)
+
+    async def _call(self, deliveries: Sequence[Delivery], *locks: Delivery | SessionLock) -> "_Settle | None":
+        """Call the function, its locks being renewed the while; say how to settle what it was given."""
+        (value, kind), metadata = bind_many(deliveries) if self._many else bind_one(deliveries[0])
+        now = asyncio.get_running_loop().time()
+        self._held.update({lock.token: (lock, now) for lock in locks})
+        try:
+            await self._invoke(self._function, value, kind=kind, metadata=metadata)
+        except Exception:  # noqa: BLE001 - a function may raise anything; its message comes again
+            stored = deliveries[0].stored
+            _log.exception(
+                "queue function %s failed on message %s of queue %s (%d in the batch, delivery %d)",
+                self._function.name,
+                stored.sequence_number,
+                stored.queue,
+                len(deliveries),
+                stored.delivery_count,
+            )
+            return self._broker.abandon
+        finally:
+            for lock in locks:
+                self._held.pop(lock.token, None)
+        return self._broker.complete if self._auto_complete else None
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._lock_duration / 3)
+            oldest = asyncio.get_running_loop().time() - self._max_renewal
+            if held := [lock for lock, since in self._held.values() if since >= oldest]:
+                await self._on_engine(_renew)(self._broker, held)
+
+
+type _Settle = Callable[..., Coroutine[Any, Any, None]]
+
+
+async def _settle(settle: _Settle | None, deliveries: Sequence[Delivery]) -> None:
+    if settle is None:
+        return
+    try:
+        await settle(*deliveries)
+    except LockLostError as error:
+        _log.warning("a message was handled, but will be delivered again: %s", error)
+
+
+async def _settle_and_receive(
+    settle: _Settle | None, deliveries: Sequence[Delivery], broker: Broker, lock: SessionLock, limit: int
+) -> list[Delivery]:
+    """Settle what was handled and receive what comes next, in one commit."""
+    try:
+        _, received = await asyncio.gather(_settle(settle, deliveries), broker.receive_session(lock, limit))
+    except LockLostError:
+        return []
+    return received
+
+
+async def _renew(broker: Broker, held: Sequence[Delivery | SessionLock]) -> None:
+    for lock in held:
+        try:
+            await (broker.renew(lock) if isinstance(lock, Delivery) else broker.renew_session(lock))
+        except LockLostError:  # whoever settles it is told, and says so
+            continue
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s stopped", task.get_name(), exc_info=error)
