@@ -39,7 +39,7 @@ LONGEST_SLEEP = 60.0
 class Broker:
     """The queues of one database. Construct it anywhere; use it on one event loop only.
 
-    `clock` gives seconds since the epoch, `new_id` a message id for senders that give none.
+    `clock` gives seconds since the epoch, `new_id` unique ids: of locks, and of messages sent without one.
     """
 
     def __init__(
@@ -54,7 +54,6 @@ class Broker:
         self._clock = clock
         self._new_id = new_id
         self._sequence = self._store.last_sequence()
-        self._tokens = itertools.count(1)
         self._queues = {name: Queue(name, found) for name, found in self._store.queues().items()}
         self._draining = False
         self._alarm: tuple[float, asyncio.TimerHandle] | None = None
@@ -413,7 +412,7 @@ class Broker:
         ]
 
     def _lease(self, queue: Queue) -> Lease:
-        lease = Lease(next(self._tokens), self._clock() + queue.properties.lock_duration)
+        lease = Lease(self._new_id(), self._clock() + queue.properties.lock_duration)
         self._arm(lease.until)
         return lease
 

@@ -14,7 +14,7 @@ from loom_local.broker.store import MessageStore
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    token: int
+    token: str
     until: float
 
 
@@ -50,7 +50,7 @@ class Lane:
         """Make a message ready again, in its old place."""
         heapq.heappush(self.ready, (stored.sequence_number, stored))
 
-    def claim(self, sequence: int, token: int, now: float) -> StoredMessage | None:
+    def claim(self, sequence: int, token: str, now: float) -> StoredMessage | None:
         """End the lock of a message and return it, unless the lock was lost."""
         stored, lease = self.out.get(sequence, (None, None))
         if lease is None or lease.token != token or lease.until <= now:

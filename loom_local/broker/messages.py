@@ -90,7 +90,7 @@ class SessionLock:
 
     queue: str
     session: str
-    token: int
+    token: str
     locked_until: float
 
 
@@ -100,7 +100,7 @@ class Delivery:
 
     stored: StoredMessage
     lane: str
-    token: int
+    token: str
     locked_until: float
 
 

@@ -52,7 +52,7 @@ def _fields(delivery: Delivery) -> Mapping[str, Json]:
         "EnqueuedTimeUtc": _iso(stored.enqueued_time),
         "ExpiresAtUtc": _iso(stored.expires_at),
         "LockedUntil": _iso(delivery.locked_until),
-        "LockToken": str(delivery.token),
+        "LockToken": delivery.token,
         "DeadLetterReason": stored.dead_letter_reason,
         "DeadLetterErrorDescription": stored.dead_letter_description,
         "DeadLetterSource": stored.queue.removesuffix(DEAD_LETTERS) if dead else None,

@@ -177,7 +177,7 @@ class _Pump[F: Triggered]:
         )
         self._lock_duration = lock_duration
         self._max_renewal = options.max_auto_lock_renewal_duration.total_seconds()
-        self._held: dict[int, tuple[Delivery | SessionLock, float]] = {}
+        self._held: dict[str, tuple[Delivery | SessionLock, float]] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self.stopping = False

@@ -43,7 +43,7 @@ class Known:
 class Model:
     messages: dict[bytes, Known] = field(default_factory=dict)
     ids: dict[tuple[str, str], float] = field(default_factory=dict)
-    sessions: dict[str, tuple[int, float]] = field(default_factory=dict)
+    sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -146,7 +146,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(target=deliveries, limit=st.integers(1, 3))
     def receive(self, limit: int):
-        found: list[Delivery] = self.run(self.broker.receive("work", limit))
+        found = self.run(self.broker.receive("work", limit))
         expected = self.bury_dead(self.waiting("work"), limit)
         if len(found) < len(expected):  # the end of a page in memory: fewer, but the first ones
             assert found
@@ -155,7 +155,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(target=locks)
     def accept(self):
-        locks: list[SessionLock] = self.run(self.broker.accept_sessions("mail"))
+        locks = self.run(self.broker.accept_sessions("mail"))
         held = {s for s, (_, until) in self.model.sessions.items() if until > self.now}
         free = {m.session for m in self.waiting("mail")} - held
         assert {lock.session for lock in locks} <= free
@@ -169,7 +169,7 @@ class BrokerMachine(RuleBasedStateMachine):
         if not self.holds(lock):
             self.loses(self.broker.receive_session(lock, limit))
             return multiple()
-        found: list[Delivery] = self.run(self.broker.receive_session(lock, limit))
+        found = self.run(self.broker.receive_session(lock, limit))
         expected = self.bury_dead(self.waiting("mail", lock.session), limit)
         if len(found) < len(expected):
             assert found
@@ -192,12 +192,12 @@ class BrokerMachine(RuleBasedStateMachine):
         message = self.model.messages[delivery.stored.message.body]
         if message.queue != delivery.stored.queue or message.deliveries != count:
             return None
-        if delivery.lane and self.model.sessions.get(delivery.lane, (0, 0))[0] != delivery.token:
+        if delivery.lane and self.model.sessions.get(delivery.lane, ("", 0))[0] != delivery.token:
             return None
         return message if message.locked_until > self.now else None
 
     def holds(self, lock: SessionLock) -> bool:
-        token, until = self.model.sessions.get(lock.session, (0, 0.0))
+        token, until = self.model.sessions.get(lock.session, ("", 0.0))
         return token == lock.token and until > self.now
 
     def loses(self, work) -> None:
