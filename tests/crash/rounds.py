@@ -51,7 +51,16 @@ class Host:
 
     async def start(self) -> None:
         self._output = self._log.open("ab")
-        arguments = ["dev", "--no-reload", "--app", str(HERE / "app"), "--data", str(self._data), "--port", "0"]
+        arguments = [
+            "dev",
+            "--no-reload",
+            "--app",
+            str(HERE / "app"),
+            "--data",
+            str(self._data),
+            "--port",
+            "0",
+        ]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "loom_local.cli.main", *arguments,
             cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=self._output,
@@ -186,7 +195,9 @@ async def state(session: aiohttp.ClientSession, url: str, entity: str, key: str)
         return await response.json() if response.status == 200 else None
 
 
-async def crash_rounds(rounds: int, folder: Path, *, seed: int | None = None, progress: bool = False) -> dict[str, Any]:
+async def crash_rounds(
+    rounds: int, folder: Path, *, seed: int | None = None, progress: bool = False
+) -> dict[str, Any]:
     """Run the rounds in `folder` and return the figures; `wrong` is empty when nothing was lost."""
     random.seed(seed)
     ledger = Ledger()
