@@ -106,7 +106,10 @@ class SqliteStateStore:
 def _statement(operation: Operation) -> str:
     match operation:
         case Delete():
-            return "DELETE FROM documents WHERE partition = :partition AND id = :id AND (:old IS NULL OR etag = :old)"
+            return (
+                "DELETE FROM documents"
+                " WHERE partition = :partition AND id = :id AND etag = coalesce(:old, etag)"
+            )
         case Put(if_absent=True):
             return "INSERT OR IGNORE INTO documents VALUES (:partition, :id, :body, :etag)"
         case Put(if_match=None):

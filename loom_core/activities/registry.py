@@ -1,0 +1,92 @@
+"""`@activity`: plain functions that carry a name, found by importing the files of a folder."""
+
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from loom_core.activities.definition import NAME
+from loom_core.errors import InvalidError, Problem
+
+_MARK = "__loom_activity__"
+
+
+def activity[F: Callable[..., Any]](name: str) -> Callable[[F], F]:
+    """Name a function, sync or async, as an activity; the function itself stays as it is.
+
+    A function with one parameter is given the whole input. With several parameters, or keyword-only ones, the
+    input is an object with these keys. Type hints and pydantic models among them are checked, strictly, and
+    make the schema; a parameter without a hint takes any JSON.
+
+    Raises InvalidError for a name that is not a letter and up to 63 more of `A-Za-z0-9._-`.
+    """
+    if not re.match(NAME, name):
+        raise InvalidError(f"{name!r} is not a name for an activity")
+
+    def mark(function: F) -> F:
+        setattr(function, _MARK, name)
+        return function
+
+    return mark
+
+
+def activity_name(function: Callable[..., Any]) -> str:
+    """Raises InvalidError for a function that `@activity` has not named."""
+    name = getattr(function, _MARK, None)
+    if not isinstance(name, str):
+        raise InvalidError(f"{source_of(function)} is not an @activity")
+    return name
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """Where a function is defined, as `file:line`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def load_folder(folder: Path) -> list[Callable[..., Any]]:
+    """Import every Python file of a folder that does not begin with `_`, and give the activities they define.
+
+    The modules are named after the folder (`activities/noop.py` is `activities.noop`). Raises InvalidError
+    that names every file that fails to import, and why.
+    """
+    found: list[Callable[..., Any]] = []
+    problems: list[Problem] = []
+    for path in sorted(folder.glob("[!_.]*.py")):
+        try:
+            module = _import(f"{folder.name}.{path.stem}", path.resolve())
+        except Exception as error:  # noqa: BLE001 - a file may fail in any way; all failures are told together
+            problems.append(Problem(str(path), f"{type(error).__name__}: {error}"))
+        else:
+            found += _defined_in(module)
+    if problems:
+        raise InvalidError(problems)
+    return found
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _defined_in(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """The marked functions of a module, without those it has imported and without aliases."""
+    values = {
+        id(value): value for value in vars(module).values() if callable(value) and hasattr(value, _MARK)
+    }
+    return (value for value in values.values() if value.__module__ == module.__name__)
