@@ -3,7 +3,7 @@
 import functools
 import threading
 import time
-from types import TracebackType
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ _OFF = (
 )
 # A guest's stack lies on its thread's: deeper recursion than a small thread holds would end the process.
 _STACK_BYTES = 512 * 1024
-CONFIGURATION = f"off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
 
 
 @functools.cache
 def engine() -> "Engine":
+    """Make the engine and start its clock: its epoch advances every TICK seconds from now on."""
     from wasmtime import Config, Engine  # noqa: PLC0415 - 80 ms that only WASM activities pay
 
     config = Config()
@@ -31,38 +31,17 @@ def engine() -> "Engine":
     config.epoch_interruption = True
     config.max_wasm_stack = _STACK_BYTES
     config.parallel_compilation = False  # its thread pool hangs in a forked child
-    return Engine(config)
+    made = Engine(config)
+    threading.Thread(target=_tick, args=[made], name="loom-epochs", daemon=True).start()
+    return made
 
 
-class Ticker:
-    """A context within which the engine's epoch advances every TICK seconds; idle while nobody is in it."""
-
-    def __init__(self) -> None:
-        self._inside = 0
-        self._entered = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> None:
-        with self._entered:
-            self._inside += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._tick, name="loom-epochs", daemon=True)
-                self._thread.start()
-            elif self._inside == 1:
-                self._entered.notify()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._entered:
-            self._inside -= 1
-
-    def _tick(self) -> None:
-        while True:
-            with self._entered:
-                self._entered.wait_for(lambda: self._inside)
-            time.sleep(TICK)
-            engine().increment_epoch()
+def code_version() -> str:
+    """What compiled code depends on, beside its module and this machine."""
+    return f"wasmtime={version('wasmtime')} off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
 
 
-TICKER = Ticker()
+def _tick(engine: "Engine") -> None:
+    while True:
+        time.sleep(TICK)
+        engine.increment_epoch()

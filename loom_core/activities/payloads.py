@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from itertools import batched
 
 from loom_core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
@@ -13,64 +14,52 @@ from loom_core.wire.json import Json
 INLINE_BYTES = 16 * 1024
 STRING_BYTES = 1024
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 200
 
 _NAME = re.compile(r"payloads/[0-9a-f]{64}\Z")
 _AT_ONCE = 16
 
 
 async def spill(blobs: BlobStore, value: Json) -> Json:
-    """Store each string longer than STRING_BYTES and put `{"$ref": "payloads/<sha256>", "bytes": n}` in its place."""
-    long: dict[str, bytes] = {}
-    for leaf in _leaves(value):
-        if (
-            isinstance(leaf, str)
-            and len(leaf) * 4 > STRING_BYTES
-            and len(data := leaf.encode()) > STRING_BYTES
-        ):
-            long[leaf] = data
-    if not long:
-        return value
-    references = {text: _reference(data) for text, data in long.items()}
-    for group in batched(long.items(), _AT_ONCE, strict=False):
-        await asyncio.gather(*(_store(blobs, str(references[text]["$ref"]), data) for text, data in group))
-    return _replace(value, lambda leaf: references.get(leaf, leaf) if isinstance(leaf, str) else leaf)
+    """Store each string over STRING_BYTES and put `{"$ref": "payloads/<sha256>", "bytes": n}` in its place.
+
+    Raises InvalidError for a document nested deeper than MAX_DEPTH.
+    """
+    stored: dict[str, bytes] = {}
+
+    def refer(leaf: Json) -> Json:
+        data = leaf.encode() if isinstance(leaf, str) and len(leaf) * 4 > STRING_BYTES else b""
+        if len(data) <= STRING_BYTES:
+            return leaf
+        name = f"payloads/{hashlib.sha256(data).hexdigest()}"
+        stored[name] = data
+        return {"$ref": name, "bytes": len(data)}
+
+    spilled = _map(value, refer)
+    for group in batched(stored.items(), _AT_ONCE, strict=False):
+        await asyncio.gather(*(_store(blobs, name, data) for name, data in group))
+    return spilled
 
 
 async def resolve(blobs: BlobStore, value: Json) -> Json:
     """Put back every string that `spill` has taken out.
 
     Raises IntegrityError for a payload that is missing or is not what its name says, and InvalidError above
-    MAX_RESOLVED_BYTES in all.
+    MAX_RESOLVED_BYTES in all or below MAX_DEPTH.
     """
-    names: dict[str, int] = {}
-    for leaf in _leaves(value):
-        if (name := _referred(leaf)) is not None:
-            names[name] = names.get(name, 0) + 1
-    if not names:
-        return value
+    wanted: Counter[str] = Counter()
+    _map(value, lambda leaf: wanted.update([name]) if (name := _referred(leaf)) else None)
     texts: dict[str, str] = {}
     size = 0
-    for group in batched(names, _AT_ONCE, strict=False):
+    for group in batched(wanted, _AT_ONCE, strict=False):
         for name, data in zip(
             group, await asyncio.gather(*(_fetch(blobs, name) for name in group)), strict=True
         ):
-            size += len(data) * names[name]
             texts[name] = data.decode()
+            size += len(data) * wanted[name]
         if size > MAX_RESOLVED_BYTES:
-            raise InvalidError(f"the referenced payloads have more than {MAX_RESOLVED_BYTES} bytes")
-    return _replace(value, lambda leaf: leaf if (name := _referred(leaf)) is None else texts[name])
-
-
-def _reference(data: bytes) -> dict[str, Json]:
-    return {"$ref": f"payloads/{hashlib.sha256(data).hexdigest()}", "bytes": len(data)}
-
-
-def _referred(value: Json) -> str | None:
-    """The blob a reference names; None for every other value, whatever else it calls `$ref`."""
-    if not isinstance(value, Mapping) or set(value) != {"$ref", "bytes"}:
-        return None
-    name = value["$ref"]
-    return name if isinstance(name, str) and _NAME.match(name) else None
+            raise InvalidError(f"the payloads referred to have more than {MAX_RESOLVED_BYTES} bytes")
+    return _map(value, lambda leaf: texts.get(_referred(leaf) or "", leaf)) if texts else value
 
 
 async def _store(blobs: BlobStore, name: str, data: bytes) -> None:
@@ -85,27 +74,23 @@ async def _fetch(blobs: BlobStore, name: str) -> bytes:
         data = (await blobs.get(name)).data
     except NotFoundError:
         raise IntegrityError(f"{name} is missing") from None
-    if hashlib.sha256(data).hexdigest() != name.removeprefix("payloads/"):
+    if name != f"payloads/{hashlib.sha256(data).hexdigest()}":
         raise IntegrityError(f"{name} is not what was stored under this name")
     return data
 
 
-def _leaves(value: Json) -> Iterator[Json]:
-    """Every string, number and reference of a document, without recursion."""
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, Mapping) and _referred(value) is None:
-            pending.extend(value.values())
-        elif isinstance(value, list | tuple):
-            pending.extend(value)
-        else:
-            yield value
+def _referred(value: Json) -> str | None:
+    """The blob a reference names; None for every other value, whatever else it calls `$ref`."""
+    name = value.get("$ref") if isinstance(value, Mapping) and set(value) == {"$ref", "bytes"} else None
+    return name if isinstance(name, str) and _NAME.match(name) else None
 
 
-def _replace(value: Json, leaf: Callable[[Json], Json]) -> Json:
-    if isinstance(value, Mapping) and _referred(value) is None:
-        return {key: _replace(item, leaf) for key, item in value.items()}
+def _map(value: Json, leaf: Callable[[Json], Json], depth: int = 0) -> Json:
+    """Rebuild a document from its leaves: everything that is no list and no object, and references."""
+    if depth > MAX_DEPTH:
+        raise InvalidError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
-        return [_replace(item, leaf) for item in value]
+        return [_map(item, leaf, depth + 1) for item in value]
+    if isinstance(value, Mapping) and not _referred(value):
+        return {key: _map(item, leaf, depth + 1) for key, item in value.items()}
     return leaf(value)

@@ -1,10 +1,9 @@
 """`@activity`: plain functions that carry a name, found by importing the files of a folder."""
 
 import importlib.util
-import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from loom_core.activities.definition import NAME
 from loom_core.errors import InvalidError, Problem
 
-_MARK = "__loom_activity__"
+MARK = "__loom_activity__"
 
 
 def activity[F: Callable[..., Any]](name: str) -> Callable[[F], F]:
@@ -28,24 +27,10 @@ def activity[F: Callable[..., Any]](name: str) -> Callable[[F], F]:
         raise InvalidError(f"{name!r} is not a name for an activity")
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, name)
+        setattr(function, MARK, name)
         return function
 
     return mark
-
-
-def activity_name(function: Callable[..., Any]) -> str:
-    """Raises InvalidError for a function that `@activity` has not named."""
-    name = getattr(function, _MARK, None)
-    if not isinstance(name, str):
-        raise InvalidError(f"{source_of(function)} is not an @activity")
-    return name
-
-
-def source_of(function: Callable[..., Any]) -> str:
-    """Where a function is defined, as `file:line`."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
 def load_folder(folder: Path) -> list[Callable[..., Any]]:
@@ -54,7 +39,7 @@ def load_folder(folder: Path) -> list[Callable[..., Any]]:
     The modules are named after the folder (`activities/noop.py` is `activities.noop`). Raises InvalidError
     that names every file that fails to import, and why.
     """
-    found: list[Callable[..., Any]] = []
+    found: dict[int, Callable[..., Any]] = {}
     problems: list[Problem] = []
     for path in sorted(folder.glob("[!_.]*.py")):
         try:
@@ -62,10 +47,15 @@ def load_folder(folder: Path) -> list[Callable[..., Any]]:
         except Exception as error:  # noqa: BLE001 - a file may fail in any way; all failures are told together
             problems.append(Problem(str(path), f"{type(error).__name__}: {error}"))
         else:
-            found += _defined_in(module)
+            own = (
+                value
+                for value in vars(module).values()
+                if getattr(value, "__module__", "") == module.__name__
+            )
+            found |= {id(value): value for value in own if hasattr(value, MARK)}
     if problems:
         raise InvalidError(problems)
-    return found
+    return list(found.values())
 
 
 def _import(name: str, path: Path) -> ModuleType:
@@ -82,11 +72,3 @@ def _import(name: str, path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _defined_in(module: ModuleType) -> Iterator[Callable[..., Any]]:
-    """The marked functions of a module, without those it has imported and without aliases."""
-    values = {
-        id(value): value for value in vars(module).values() if callable(value) and hasattr(value, _MARK)
-    }
-    return (value for value in values.values() if value.__module__ == module.__name__)

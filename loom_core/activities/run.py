@@ -1,11 +1,11 @@
 """Activities: everything `run_activity` does with one call, from its payload to its result."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from loom_core.activities.call import CURRENT, Call
 from loom_core.activities.definition import Definition
 from loom_core.activities.native import Native
 from loom_core.activities.payloads import INLINE_BYTES, resolve, spill
@@ -19,10 +19,17 @@ MAX_RESULT_BYTES = 32 * 1024 * 1024
 _MAX_MESSAGE = 4_000
 
 
-class _Activity(Protocol):
-    @property
-    def definition(self) -> Definition: ...
-    def call(self, value: Json, /) -> Awaitable[Json]: ...
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`key` is the same for every attempt at the same step: hand it on as an idempotency key."""
+
+    activity: str
+    run: str
+    key: str
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
+"""The call that is being served, for an activity that asks."""
 
 
 class Activities:
@@ -41,27 +48,21 @@ class Activities:
         Compiled modules are kept in the directory `cache`, which must be this user's alone; with None every
         process compiles them anew. Raises InvalidError naming every two that claim the same name.
         """
-        self._blobs = blobs
-        self._activities: dict[str, _Activity] = {}
         modules = tuple(modules)
         sandbox = Sandbox(modules, blobs, cache)
-        found: dict[str, str] = {}
+        self._blobs = blobs
+        self._activities: dict[str, Native | Wasm] = {}
         problems: list[Problem] = []
-        natives = ((native.name, native.source, native) for native in map(Native, functions))
-        sandboxed = ((module.name, module.source, Wasm(module, sandbox)) for module in modules)
-        for name, source, one in chain(natives, sandboxed):
-            if found.setdefault(name, source) != source:
-                problems.append(Problem(source, f"{found[name]} also defines an activity {name!r}"))
-            self._activities[name] = one
+        for one in [*map(Native, functions), *(Wasm(module, sandbox) for module in modules)]:
+            other = self._activities.setdefault(one.name, one)
+            if other is not one:
+                problems.append(Problem(one.source, f"{other.source} also defines the activity {one.name}"))
         if problems:
             raise InvalidError(problems)
 
     @property
-    def definitions(self) -> tuple[Definition, ...]:
-        return tuple(self._activities[name].definition for name in sorted(self._activities))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._activities
+    def names(self) -> frozenset[str]:
+        return frozenset(self._activities)
 
     async def run(self, payload: JsonObject) -> Json:
         """Serve `{"activity", "input" | "inputs", "run", "key"}`.
@@ -74,37 +75,28 @@ class Activities:
         call = Call(str(payload["activity"]), str(payload.get("run", "")), str(payload.get("key", "")))
         inputs = payload.get("inputs")
         if isinstance(inputs, list | tuple):
-            pairs = [
-                await self._outcome(Call(call.activity, call.run, f"{call.key}/{index}"), value)
-                for index, value in enumerate(inputs)
-            ]
-            result, size = [outcome for outcome, _ in pairs], sum(size for _, size in pairs)
+            calls = ((replace(call, key=f"{call.key}/{index}"), value) for index, value in enumerate(inputs))
+            result: Json = [await self._outcome(one, value) for one, value in calls]
         else:
-            result, size = await self._call(call, payload.get("input"))
-        return await spill(self._blobs, result) if size > INLINE_BYTES else result
+            result = await self._call(call, payload.get("input"))
+        return await spill(self._blobs, result) if len(encode(result)) > INLINE_BYTES else result
 
-    async def _call(self, call: Call, value: Json) -> tuple[Json, int]:
-        """The output and how many bytes of JSON it has."""
-        activity = self._activities.get(call.activity)
-        if activity is None:
+    async def _call(self, call: Call, value: Json) -> Json:
+        if call.activity not in self._activities:
             raise NotFoundError(f"there is no activity {call.activity!r}")
-        token = CURRENT.set(call)
+        token = current_call.set(call)
         try:
-            output = await activity.call(await resolve(self._blobs, value))
+            output = await self._activities[call.activity].call(await resolve(self._blobs, value))
         finally:
-            CURRENT.reset(token)
-        size = len(encode(output))
-        if size > MAX_RESULT_BYTES:
+            current_call.reset(token)
+        if (size := len(encode(output))) > MAX_RESULT_BYTES:
             raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
-        return output, size
+        return output
 
-    async def _outcome(self, call: Call, value: Json) -> tuple[Json, int]:
+    async def _outcome(self, call: Call, value: Json) -> Json:
         try:
-            output, size = await self._call(call, value)
+            return {"ok": await self._call(call, value)}
         except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
-            retryable = error.retryable if isinstance(error, LoomError) else True
+            retryable = not isinstance(error, LoomError) or error.retryable
             message = str(error)[:_MAX_MESSAGE]
-            return {"error": {"type": type(error).__name__, "message": message, "retryable": retryable}}, len(
-                message
-            )
-        return {"ok": output}, size
+            return {"error": {"type": type(error).__name__, "message": message, "retryable": retryable}}

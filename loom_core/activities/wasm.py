@@ -1,8 +1,8 @@
 """WASM activities: JSON in, JSON out, through the loom reactor ABI, in an instance that serves one call.
 
 A module exports `memory`, `loom_alloc(len) -> ptr` (0: out of memory), `loom_run(ptr, len) -> i64` and
-perhaps `_initialize()`. What `loom_run` returns is `ptr << 32 | failed << 31 | len`; if `failed`, the bytes at
-`ptr` are an error, else the output.
+perhaps `_initialize()`. What `loom_run` returns is `ptr << 32 | failed << 31 | len`: the output or, if `failed`,
+an error.
 """
 
 import asyncio
@@ -10,13 +10,12 @@ import ctypes
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from loom_core.activities.definition import Definition, Limits
-from loom_core.activities.engine import TICK, TICKER, engine
+from loom_core.activities.engine import TICK, engine
 from loom_core.activities.modules import Modules, publish
 from loom_core.activities.schema import Schema, encode
 from loom_core.errors import InvalidError, SandboxError
@@ -36,22 +35,24 @@ class Wasm:
     """An activity whose work a module does."""
 
     def __init__(self, definition: Definition, sandbox: "Sandbox") -> None:
-        self.definition = definition
+        self.name = definition.name
+        self.source = definition.source
+        self._definition = definition
         self._sandbox = sandbox
-        self._input = Schema(definition.input_schema)
-        self._output = Schema(definition.output_schema)
+        self._takes = Schema(definition.input_schema)
+        self._gives = Schema(definition.output_schema)
 
     async def call(self, value: Json) -> Json:
         """Raises InvalidError for an input that breaks its schema, and what `Sandbox.run` raises."""
         data = encode(value)
         if len(data) > MAX_INPUT_BYTES:
             raise InvalidError(f"the input has {len(data)} bytes; {MAX_INPUT_BYTES} are allowed")
-        self._input.check(value)
-        output = await self._sandbox.run(self.definition, data)
+        self._takes.check(value)
+        output = await self._sandbox.run(self._definition, data)
         try:
-            self._output.check(output)
+            self._gives.check(output)
         except InvalidError as error:
-            raise SandboxError(f"the output breaks its schema: {error}") from None
+            raise SandboxError(f"the module's output breaks its schema: {error}") from None
         return output
 
 
@@ -59,32 +60,27 @@ class Sandbox:
     """Runs modules on worker threads; the memory limits of those that run add up to MEMORY_MB at most."""
 
     def __init__(self, shipped: Sequence[Definition], blobs: BlobStore, cache: Path | None) -> None:
-        self._shipped = shipped
+        self._unpublished = tuple(shipped)
         self._blobs = blobs
         self._modules = Modules(blobs, cache)
-        self._published = False
         self._free_mb = MEMORY_MB
         self._freed = asyncio.Condition()
 
     async def run(self, definition: Definition, data: bytes) -> Json:
         """Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises."""
-        if not self._published:
-            await publish(self._shipped, self._blobs)
-            self._published = True
+        for shipped in self._unpublished:
+            await publish(shipped, self._blobs)
+        self._unpublished = ()
         module = await self._modules.get(definition.digest)
-        async with self._memory(definition.limits.max_memory_mb):
-            return await asyncio.to_thread(_run, module, definition.limits, data)
-
-    @asynccontextmanager
-    async def _memory(self, megabytes: int) -> AsyncGenerator[None]:
+        limits = definition.limits
         async with self._freed:
-            await self._freed.wait_for(lambda: self._free_mb >= megabytes)
-            self._free_mb -= megabytes
+            await self._freed.wait_for(lambda: self._free_mb >= limits.max_memory_mb)
+            self._free_mb -= limits.max_memory_mb
         try:
-            yield
+            return await asyncio.to_thread(_run, module, limits, data)
         finally:
             async with self._freed:
-                self._free_mb += megabytes
+                self._free_mb += limits.max_memory_mb
                 self._freed.notify_all()
 
 
@@ -95,7 +91,7 @@ def _run(module: "InstancePre", limits: Limits, data: bytes) -> Json:
     memory = limits.max_memory_mb * _MB
     reason = None
     started = time.monotonic()
-    with TICKER, Store(engine()) as store:
+    with Store(engine()) as store:
         store.set_limits(memory_size=memory, table_elements=20_000, instances=1, tables=4, memories=1)
         store.set_epoch_deadline(math.ceil(seconds / TICK) + 1)
         try:
