@@ -1,13 +1,13 @@
-"""The one wasmtime engine of the process, and the clock that interrupts what runs in it."""
+"""The one wasmtime engine of the process, and the clock that interrupts what runs in it.
 
-import functools
+Both start when this file is imported, and only WASM activities import it.
+"""
+
 import threading
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wasmtime import Engine
+from wasmtime import Config, Engine
 
 TICK = 0.005
 # Guests need nothing beyond the baseline, and what is off cannot be attacked.
@@ -20,20 +20,14 @@ _OFF = (
 _STACK_BYTES = 512 * 1024
 
 
-@functools.cache
-def engine() -> "Engine":
-    """Make the engine and start its clock: its epoch advances every TICK seconds from now on."""
-    from wasmtime import Config, Engine  # noqa: PLC0415 - 80 ms that only WASM activities pay
-
+def _make_engine() -> Engine:
     config = Config()
     for feature in _OFF:
         setattr(config, feature, False)
     config.epoch_interruption = True
     config.max_wasm_stack = _STACK_BYTES
     config.parallel_compilation = False  # its thread pool hangs in a forked child
-    made = Engine(config)
-    threading.Thread(target=_tick, args=[made], name="loom-epochs", daemon=True).start()
-    return made
+    return Engine(config)
 
 
 def code_version() -> str:
@@ -41,7 +35,11 @@ def code_version() -> str:
     return f"wasmtime={version('wasmtime')} off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
 
 
-def _tick(engine: "Engine") -> None:
+def _tick() -> None:
     while True:
         time.sleep(TICK)
-        engine.increment_epoch()
+        ENGINE.increment_epoch()
+
+
+ENGINE = _make_engine()
+threading.Thread(target=_tick, name="loom-epochs", daemon=True).start()

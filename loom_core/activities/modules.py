@@ -7,16 +7,14 @@ import os
 import stat
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from wasmtime import FuncType, InstancePre, Linker, MemoryType, Module, WasmtimeError
+
 from loom_core.activities.definition import MAX_MODULE_BYTES, Definition
-from loom_core.activities.engine import code_version, engine
+from loom_core.activities.engine import ENGINE, code_version
 from loom_core.errors import ConflictError, IntegrityError, SandboxError
 from loom_core.ports.blobs import BlobStore
-
-if TYPE_CHECKING:
-    from wasmtime import InstancePre, Module
 
 _EXPORTS = {"memory": "", "loom_alloc": "i32 -> i32", "loom_run": "i32 i32 -> i64", "_initialize": "->"}
 _MAX_EXPORTS = 256
@@ -48,7 +46,7 @@ class Modules:
         self._ready: OrderedDict[str, InstancePre | str] = OrderedDict()
         self._loading = asyncio.Lock()
 
-    async def get(self, digest: str) -> "InstancePre":
+    async def get(self, digest: str) -> InstancePre:
         """Raises NotFoundError, IntegrityError, UnavailableError, and SandboxError for an unusable module."""
         if digest not in self._ready:
             async with self._loading:
@@ -62,7 +60,7 @@ class Modules:
             raise SandboxError(module)
         return module
 
-    async def _load(self, digest: str) -> "InstancePre | str":
+    async def _load(self, digest: str) -> InstancePre | str:
         """A module ready to instantiate, or why it never will be."""
         path = self._cache and self._cache / hashlib.sha256(f"{digest} {code_version()}".encode()).hexdigest()
         try:
@@ -82,16 +80,14 @@ def _check_digest(data: bytes, digest: str) -> None:
         raise IntegrityError(f"module {digest} has sha256 {found}: publish it again")
 
 
-def _compile(data: bytes, path: Path | None) -> "Module":
+def _compile(data: bytes, path: Path | None) -> Module:
     """Compile, and keep the code behind its own sha256; a file that cannot be written costs only time."""
-    from wasmtime import Module, WasmtimeError  # noqa: PLC0415 - see engine()
-
     if not data.startswith(b"\0asm\x01\0\0\0"):
         raise SandboxError("the module is not a WebAssembly core module")
     if len(data) > MAX_MODULE_BYTES:
         raise SandboxError(f"the module has {len(data)} bytes; {MAX_MODULE_BYTES} are allowed")
     try:
-        module = Module(engine(), data)
+        module = Module(ENGINE, data)
         code = bytes(module.serialize())
     except WasmtimeError as error:
         raise SandboxError(f"the module cannot be compiled: {' '.join(str(error).split())[:500]}") from None
@@ -108,15 +104,13 @@ def _compile(data: bytes, path: Path | None) -> "Module":
     return module
 
 
-def _read_compiled(path: Path) -> "Module | None":
+def _read_compiled(path: Path) -> Module | None:
     """Take only what `_compile` has written, whole: wasmtime would run whatever code the file holds."""
-    from wasmtime import Module, WasmtimeError  # noqa: PLC0415 - see engine()
-
     try:
         _check_private(path.parent)
         data = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(data[32:]).digest() == data[:32]:
-            return Module.deserialize(engine(), data[32:])
+            return Module.deserialize(ENGINE, data[32:])
     except (OSError, WasmtimeError) as error:
         _log.warning("a compiled module is not used: %s", error)
     return None
@@ -129,10 +123,8 @@ def _check_private(directory: Path) -> None:
         raise PermissionError(f"{directory} is not a directory of this user alone")
 
 
-def _link(module: "Module") -> "InstancePre":
+def _link(module: Module) -> InstancePre:
     """Link without imports: a module that asks for any is refused by its name."""
-    from wasmtime import FuncType, Linker, MemoryType  # noqa: PLC0415 - see engine()
-
     if asked := [f"{needed.module}.{needed.name}" for needed in module.imports]:
         raise SandboxError(f"the module imports {', '.join(asked[:20])}, which it has not been granted")
     exports = {export.name: export.type for export in module.exports}
@@ -148,4 +140,4 @@ def _link(module: "Module") -> "InstancePre":
             )
         if not fits:
             raise SandboxError(f"the module does not export {name} {signature}".rstrip())
-    return Linker(engine()).instantiate_pre(module)
+    return Linker(ENGINE).instantiate_pre(module)

@@ -2,18 +2,22 @@
 
 import asyncio
 import inspect
+import re
 from collections.abc import Callable
 from functools import cached_property, partial
 from inspect import Parameter
 from typing import Any, NotRequired, TypedDict, cast, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, ValidationError, with_config
 from pydantic_core import PydanticSerializationError
 
 from loom_core.activities.registry import MARK
-from loom_core.activities.schema import encode, problems_of
-from loom_core.errors import InvalidError
+from loom_core.activities.schema import encode, json_path, problems_of
+from loom_core.errors import InvalidError, Problem
 from loom_core.wire.json import Json
+
+_PLAIN = TypeAdapter[Any](JsonValue)
+_NO_NULL_FOR_NAN = ConfigDict(ser_json_inf_nan="constants")
 
 
 class Native:
@@ -45,9 +49,16 @@ class Native:
         else:
             given = await asyncio.to_thread(call)
         try:
+            if self.gives is _PLAIN:
+                return _PLAIN.validate_python(given, strict=True)
             return self.gives.dump_python(given, mode="json", by_alias=True, warnings="error")
+        except ValidationError as error:
+            # A location in JSON as such has a type before each key.
+            places = (json_path(problem["loc"][1::2]) for problem in error.errors(include_input=False))
+            raise InvalidError([Problem(place, "the output is not JSON here") for place in places]) from None
         except PydanticSerializationError as error:
-            raise InvalidError(f"the output of {self.name} is not what it promises: {error}") from None
+            reason = re.sub("input_value=.*, (?=input_type=)", "", str(error))
+            raise InvalidError(f"the output does not fit the return type: {reason}") from None
 
     @cached_property
     def takes(self) -> TypeAdapter[Any]:
@@ -63,7 +74,13 @@ class Native:
 
     @cached_property
     def gives(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self._hint("return"))
+        hint = self._hint("return")
+        if hint is Any:
+            return _PLAIN
+        try:
+            return TypeAdapter(hint, config=_NO_NULL_FOR_NAN)
+        except PydanticUserError:
+            return TypeAdapter(hint)  # models, dataclasses and the like have their own
 
     @cached_property
     def _hints(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def activity[F: Callable[..., Any]](name: str) -> Callable[[F], F]:
 
     Raises InvalidError for a name that is not a letter and up to 63 more of `A-Za-z0-9._-`.
     """
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name):
         raise InvalidError(f"{name!r} is not a name for an activity")
 
     def mark(function: F) -> F:

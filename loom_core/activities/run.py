@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loom_core.activities.definition import Definition
 from loom_core.activities.native import Native
 from loom_core.activities.payloads import INLINE_BYTES, resolve, spill
 from loom_core.activities.schema import encode
-from loom_core.activities.wasm import Sandbox, Wasm
+from loom_core.activities.wasm import Wasm
 from loom_core.errors import InvalidError, LoomError, NotFoundError, Problem
 from loom_core.ports.blobs import BlobStore
 from loom_core.wire.json import Json, JsonObject
+
+if TYPE_CHECKING:
+    from loom_core.activities.sandbox import Sandbox
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
 _MAX_MESSAGE = 4_000
@@ -48,8 +52,13 @@ class Activities:
         Compiled modules are kept in the directory `cache`, which must be this user's alone; with None every
         process compiles them anew. Raises InvalidError naming every two that claim the same name.
         """
-        modules = tuple(modules)
-        sandbox = Sandbox(modules, blobs, cache)
+
+        @lru_cache
+        def sandbox() -> "Sandbox":
+            from loom_core.activities.sandbox import Sandbox  # noqa: PLC0415 - 80 ms for WASM activities only
+
+            return Sandbox(blobs, cache)
+
         self._blobs = blobs
         self._activities: dict[str, Native | Wasm] = {}
         problems: list[Problem] = []
