@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from itertools import batched
 
 from loom_core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
@@ -47,8 +47,7 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
     Raises IntegrityError for a payload that is missing or is not what its name says, and InvalidError above
     MAX_RESOLVED_BYTES in all or below MAX_DEPTH.
     """
-    wanted: Counter[str] = Counter()
-    _map(value, lambda leaf: wanted.update([name]) if (name := _referred(leaf)) else None)
+    wanted = Counter(_references(value))
     texts: dict[str, str] = {}
     size = 0
     for group in batched(wanted, _AT_ONCE, strict=False):
@@ -79,9 +78,24 @@ async def _fetch(blobs: BlobStore, name: str) -> bytes:
     return data
 
 
+def _references(value: Json) -> Iterator[str]:
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if name := _referred(value):
+                yield name
+            else:
+                pending.extend(value.values())
+        elif isinstance(value, list | tuple):
+            pending.extend(value)
+
+
 def _referred(value: Json) -> str | None:
     """The blob a reference names; None for every other value, whatever else it calls `$ref`."""
-    name = value.get("$ref") if isinstance(value, Mapping) and set(value) == {"$ref", "bytes"} else None
+    if not isinstance(value, dict) or len(value) != 2 or "bytes" not in value:
+        return None
+    name = value.get("$ref")
     return name if isinstance(name, str) and _NAME.match(name) else None
 
 
@@ -91,6 +105,6 @@ def _map(value: Json, leaf: Callable[[Json], Json], depth: int = 0) -> Json:
         raise InvalidError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
         return [_map(item, leaf, depth + 1) for item in value]
-    if isinstance(value, Mapping) and not _referred(value):
+    if isinstance(value, dict) and not _referred(value):
         return {key: _map(item, leaf, depth + 1) for key, item in value.items()}
     return leaf(value)

@@ -88,24 +88,26 @@ class Activities:
             result: Json = [await self._outcome(one, value) for one, value in calls]
         else:
             result = await self._call(call, payload.get("input"))
-        return await spill(self._blobs, result) if len(encode(result)) > INLINE_BYTES else result
+        size = len(encode(result))
+        if size > MAX_RESULT_BYTES:
+            raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
+        return await spill(self._blobs, result) if size > INLINE_BYTES else result
 
     async def _call(self, call: Call, value: Json) -> Json:
         if call.activity not in self._activities:
             raise NotFoundError(f"there is no activity {call.activity!r}")
         token = current_call.set(call)
         try:
-            output = await self._activities[call.activity].call(await resolve(self._blobs, value))
+            return await self._activities[call.activity].call(await resolve(self._blobs, value))
         finally:
             current_call.reset(token)
-        if (size := len(encode(output))) > MAX_RESULT_BYTES:
-            raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
-        return output
 
     async def _outcome(self, call: Call, value: Json) -> Json:
         try:
-            return {"ok": await self._call(call, value)}
+            output = await self._call(call, value)
+            encode(output)
         except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
             retryable = not isinstance(error, LoomError) or error.retryable
             message = str(error)[:_MAX_MESSAGE]
             return {"error": {"type": type(error).__name__, "message": message, "retryable": retryable}}
+        return {"ok": output}
