@@ -12,7 +12,7 @@ from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, Vali
 from pydantic_core import PydanticSerializationError
 
 from loom_core.activities.registry import MARK
-from loom_core.activities.schema import encode, json_path, problems_of
+from loom_core.activities.schema import MAX_PROBLEMS, encode, json_path, problems_of
 from loom_core.errors import InvalidError, Problem
 from loom_core.wire.json import Json
 
@@ -54,7 +54,8 @@ class Native:
             return self.gives.dump_python(given, mode="json", by_alias=True, warnings="error")
         except ValidationError as error:
             # A location in JSON as such has a type before each key.
-            places = (json_path(problem["loc"][1::2]) for problem in error.errors(include_input=False))
+            found = error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS]
+            places = (json_path(problem["loc"][1::2]) for problem in found)
             raise InvalidError([Problem(place, "the output is not JSON here") for place in places]) from None
         except PydanticSerializationError as error:
             reason = re.sub("input_value=.*, (?=input_type=)", "", str(error))

@@ -1,12 +1,13 @@
 """`@activity`: plain functions that carry a name, found by importing the files of a folder."""
 
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from loom_core.activities.definition import NAME
 from loom_core.errors import InvalidError, Problem
@@ -27,6 +28,8 @@ def activity[F: Callable[..., Any]](name: str) -> Callable[[F], F]:
         raise InvalidError(f"{name!r} is not a name for an activity")
 
     def mark(function: F) -> F:
+        if not inspect.isfunction(cast("object", function)):
+            raise InvalidError(f"the activity {name} is not a function: {function!r}")
         setattr(function, MARK, name)
         return function
 

@@ -90,6 +90,9 @@ def test_functions_that_json_cannot_call_are_refused():
     def unnamed(value):
         pass
 
+    for thing in (int, object(), len):
+        with pytest.raises(InvalidError, match="is not a function"):
+            activity("thing")(thing)
     for function in (stars, generator, unnamed):
         with pytest.raises(InvalidError, match=r"test_registry\.py"):
             Activities([function], blobs=MemoryBlobStore())
