@@ -289,7 +289,9 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
-SYMBOLS = "$ @ . .. a b * [ ] ? : ( ) && || ?? === != < >= in ! + - / % , 1 0 2.5 1e9 true null length {{ }} \\"
+SYMBOLS = (
+    "$ @ . .. a b * [ ] ? : ( ) && || ?? === != < >= in ! + - / % , 1 0 2.5 1e9 true null length {{ }} \\"
+)
 PIECES = st.sampled_from([*SYMBOLS.split(), '"x"', "'y'", "'", '"'])
 SOURCES = (
     st.text(max_size=40)

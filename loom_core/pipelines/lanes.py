@@ -1,0 +1,148 @@
+"""Scatters of any size at an exact concurrency, with a short history each.
+
+Up to `INLINE` items run in one window. More are cut into chunks, each of which runs as a durable child, a
+lane; a chunk that is still too large is cut again by its lane. The arithmetic behind the sizes:
+
+* A replay costs some 15 us per event of the history, so an item costs about 15 us times the calls of its
+  lane. 64 calls cost 1 ms an item where every completion is replayed alone, 250 would cost 4 ms.
+* A window loses half its width at the lane's end. A lane of 16 calls per place loses 3 %.
+* A lane that cuts again reads its items anew at every replay, some 2 us an item and child: with no more than
+  64 children that is far below what the lanes' own replays cost, however many items there are. (Carrying the
+  rest through continue-as-new instead would read all of it once a lane, and grow with the square.)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import batched
+from typing import Any
+
+from loom_core.errors import StepFailedError
+from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
+from loom_core.resilience.retry import RetryPolicy
+from loom_core.wire.commands import All, CallActivity, Program, RunProgram, Step, Window
+from loom_core.wire.json import JsonObject
+
+INLINE = 250
+LANE_CALLS = 64
+CALLS_PER_PLACE = 16
+MAX_LANES = 64
+BRANCH_ITEMS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a scatter is cut: the number of items of each chunk, and the concurrency of each lane running at a time."""
+
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+def cut(items: int, concurrency: int, batch_size: int) -> Cut:
+    """Cut so that lanes keep their windows full and end together; the widths add up to the concurrency.
+
+    Sizes and widths each differ by one batch at most.
+    """
+    calls, places = -(-items // batch_size), max(1, concurrency // batch_size)
+    size = max(1, min(LANE_CALLS, INLINE // batch_size))
+    if calls > size * MAX_LANES:
+        size = max(-(-calls // MAX_LANES), BRANCH_ITEMS // batch_size)
+    chunks = -(-calls // size)
+    lanes = max(1, min(chunks, places, -(-places // max(1, size // CALLS_PER_PLACE))))
+    chunks = min(calls, lanes * -(-chunks // lanes))
+    sizes = [share * batch_size for share in _share(calls, chunks)]
+    sizes[-1] -= calls * batch_size - items
+    return Cut(tuple(sizes), tuple(share * batch_size for share in _share(places, lanes)))
+
+
+def _share(total: int, parts: int) -> list[int]:
+    each, more = divmod(total, parts)
+    return [each + (part < more) for part in range(parts)]
+
+
+def scatter(calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None) -> Program:
+    """Call for every item with at most `concurrency` items in flight; the result is their outcomes in order.
+
+    Raises StepFailedError at the first failure if `calls.stop`.
+    """
+    if len(items) > INLINE:
+        return (yield from _lanes(calls, items, cut(len(items), concurrency, calls.batch_size), report))
+    width = max(1, concurrency // calls.batch_size)
+    if calls.batch_size > 1:
+        batches = (
+            call_batch(calls, batch, report) for batch in batched(items, calls.batch_size, strict=False)
+        )
+        return [outcome for batch in (yield Window(batches, width)) for outcome in batch]
+    if calls.retry is None and report is None and not calls.stop:
+        outcomes = yield Window(
+            (CallActivity(calls.activity, taken) for _, taken in items), width, collect=True
+        )
+        return outcomes
+    return (yield Window((call_item(calls, item, report) for item in items), width))
+
+
+def lane_program(payload: JsonObject) -> Program:
+    """Run one chunk of a scatter; its failures are part of its result, so that they keep their names."""
+    given: Any = payload
+    calls = _calls(given["calls"])
+    try:
+        outcomes: list[Outcome] = yield from scatter(calls, given["items"], given["concurrency"], None)
+    except StepFailedError as error:
+        return {"failed": _to_json(error)}
+    failed = [[at, *_to_json(o)] for at, o in enumerate(outcomes) if isinstance(o, StepFailedError)]
+    results = [None if isinstance(outcome, StepFailedError) else outcome for outcome in outcomes]
+    return {"results": results, "failures": failed}
+
+
+def _lanes(calls: Calls, items: Sequence[Item], shape: Cut, report: Report | None) -> Program:
+    """Hand the chunks out, each to the lane that is free first."""
+    answers: list[Any] = [None] * len(shape.sizes)
+    chunks = _chunks(items, shape.sizes)
+    yield All(tuple(_lane(calls, chunks, width, answers, report) for width in shape.widths))
+    return [outcome for answer in answers for outcome in answer]
+
+
+def _chunks(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[tuple[int, Sequence[Item]]]:
+    start = 0
+    for place, size in enumerate(sizes):
+        yield place, items[start : start + size]
+        start += size
+
+
+def _lane(
+    calls: Calls,
+    chunks: Iterator[tuple[int, Sequence[Item]]],
+    width: int,
+    answers: list[Any],
+    report: Report | None,
+) -> Program:
+    shared = asdict(calls)
+    for place, chunk in chunks:
+        answer: Any = yield RunProgram("lane", {"calls": shared, "items": chunk, "concurrency": width})
+        if "failed" in answer:
+            raise _from_json(answer["failed"])
+        answers[place] = outcomes = answer["results"]
+        for at, *failure in answer["failures"]:
+            outcomes[at] = _from_json(failure)
+        if report is not None:
+            failures = len(answer["failures"])
+            yield report(len(outcomes) - failures, failures)
+
+
+def _calls(written: Any) -> Calls:
+    retry = written["retry"]
+    return Calls(
+        **{
+            **written,
+            "retry": None
+            if retry is None
+            else RetryPolicy(**{**retry, "backoff_ms": tuple(retry["backoff_ms"])}),
+        }
+    )
+
+
+def _to_json(error: StepFailedError) -> list[str]:
+    return [error.step, error.error_type, error.message]
+
+
+def _from_json(failure: Sequence[str]) -> StepFailedError:
+    return StepFailedError(*failure)
