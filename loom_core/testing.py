@@ -1,17 +1,18 @@
 """Drives programs in memory: scripted activities, a clock that jumps, and a check that a replay agrees.
 
     bench = Bench({"double": lambda n: 2 * n})
-    output = bench.run(pipeline_program, {"run": "run-1", "definition": document, "input": {"numbers": [1, 2]}})
+    output = bench.run(pipeline_program, {"run": "run-1", "definition": document, "input": [1, 2]})
 
-What may end at the same moment ends in the order of `seed`, so a test can try many orders.
+What is due at the same moment happens in the order of `seed`, so that a test can try many orders.
 """
 
 import heapq
 import json
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from random import Random
 from types import GeneratorType
 from typing import Any
@@ -22,38 +23,27 @@ from loom_core.wire import commands as c
 from loom_core.wire.json import Json, JsonObject, dump
 
 type Factory = Callable[[JsonObject], c.Program]
+type Done = Callable[[Any], None]
+"""Takes the outcome of a step: its result, or `Failed`."""
+type Perform = Callable[[c.Command, Done], None]
+type Now = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class Failed:
+    """An outcome that is thrown instead of sent."""
+
     error: Exception
-
-
-type _Done = Callable[[Any], None]
-"""Takes the outcome of a step: its result, or `_Failed`."""
-
-
-class _Life:
-    """Steps of an abandoned life are never resumed."""
-
-    __slots__ = ("_parent", "over")
-
-    def __init__(self, parent: "_Life | None" = None) -> None:
-        self._parent = parent
-        self.over = False
-
-    @property
-    def is_over(self) -> bool:
-        return self.over or (self._parent is not None and self._parent.is_over)
 
 
 class Bench:
     """A world for programs.
 
-    `activities` are plain functions of one JSON value; what they raise fails the call. `duration` says how many
-    seconds a call takes on the bench's clock, `events` are `(seconds, name, payload)` sent to the run.
-    Afterwards `calls` lists the activity calls, `published` the run's status documents, `peak` the most items
-    in flight at once (`peaks` by activity), `children` the number of child programs, `clock` the time it took.
+    `activities` are plain functions of one JSON value; what they raise fails the call. `duration` says how
+    many seconds a call takes on the bench's clock; `events` are `(seconds, name, payload)` sent to the run.
+    Afterwards `calls` lists the activity calls, `published` the status documents of the run's first life,
+    `peak` is the most items that were in flight at once, `children` the number of child programs, `clock`
+    the time it all took.
     """
 
     def __init__(
@@ -67,337 +57,295 @@ class Bench:
     ) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.published: list[JsonObject] = []
-        self.peaks: Counter[str] = Counter()
-        self.peak = 0
-        self.children = 0
+        self.peak = self.children = 0
         self.clock = 0.0
-        self._activities, self._programs, self._duration, self._events = (
-            activities,
-            programs,
-            duration,
-            events,
-        )
-        self._random = Random(seed)
+        self._activities, self._programs, self._duration = activities, programs, duration
+        self._random = Random(seed)  # noqa: S311 - it decides orders, not secrets
         self._agenda: list[tuple[float, float, int, Callable[[], None]]] = []
-        self._flying: Counter[str] = Counter()
-        self.executions: list[_Execution] = []
+        self._scheduled = self._flying = 0
+        self._executions: list[_Execution] = []
+        self._inbox: defaultdict[str, deque[Json]] = defaultdict(deque)
+        self._wanted: defaultdict[str, deque[Done]] = defaultdict(deque)
+        for seconds, name, payload in events:
+            self._after(seconds, partial(self._deliver, name, payload))
 
     def run(self, program: Factory, payload: JsonObject, *, replay: bool = True) -> Any:
         """Run to the end and return the output, or raise what the program raised.
 
-        With `replay` every execution, the children's too, is then driven again from its history; raises
-        AssertionError if it asks for anything else than it did.
+        With `replay` every execution, the children's too, is driven once more from its history; raises
+        AssertionError if it then does anything else.
         """
         ended: list[Any] = []
-        run = _Execution(self, program, _copied(payload), ended.append)
-        for seconds, name, content in self._events:
-            self.after(seconds, partial(run.deliver, name, content))
-        run.begin()
+        run = self._begin(program, payload, ended.append)
         while not ended:
             if not self._agenda:
                 raise AssertionError("the program waits for something that never happens")
             self.clock, _, _, happen = heapq.heappop(self._agenda)
             happen()
-        self.published = run.all_published()
-        for execution in self.executions if replay else ():
+        self.published = run.published
+        for execution in self._executions if replay else ():
             execution.check_replay()
-        if isinstance(ended[0], _Failed):
+        if isinstance(ended[0], Failed):
             raise ended[0].error
         return ended[0]
 
-    def after(self, seconds: float, happen: Callable[[], None]) -> None:
-        """Put an event on the agenda."""
-        turn = len(self._agenda) + len(self.calls)
-        heapq.heappush(self._agenda, (self.clock + seconds, self._random.random(), turn, happen))
-
-    def perform(self, command: c.Command, done: _Done, run: "_Execution") -> None:
+    def perform(self, command: c.Command, done: Done) -> None:
         """Let the world do what a command asks for."""
         match command:
             case c.CallActivity(name, taken, timeout):
-                self._fly(name, [taken], lambda: self._called(name, taken), done, timeout)
+                self._fly(name, [taken], timeout, itemgetter(0), done)
             case c.CallBatch(name, inputs, timeout):
-                self._fly(
-                    name, inputs, lambda: [_answer(self._called(name, i)) for i in inputs], done, timeout
-                )
+                self._fly(name, inputs, timeout, _answers, done)
             case c.RunProgram(name, taken):
                 self.children += 1
-                child = _Execution(
-                    self,
-                    self._programs[name],
-                    _copied(taken),
-                    lambda end: self.after(0, partial(done, _failed(name, end))),
-                )
-                self.after(0, child.begin)
+                self._begin(self._programs[name], taken, lambda outcome: done(_failure(name, outcome)))
             case c.Sleep(seconds):
-                self.after(seconds, partial(done, None))
+                self._after(seconds, partial(done, None))
             case c.WaitEvent(name, timeout):
-                run.want(name, done)
-                if timeout is not None:
-                    self.after(timeout, partial(run.give_up, name, done))
+                self._wait(name, timeout, done)
             case _:
                 raise AssertionError(f"{command!r} is not a command")
 
+    def _after(self, seconds: float, happen: Callable[[], None]) -> None:
+        self._scheduled += 1
+        heapq.heappush(self._agenda, (self.clock + seconds, self._random.random(), self._scheduled, happen))
+
+    def _begin(self, program: Factory, payload: Json, ended: Done) -> "_Execution":
+        def end(outcome: Any) -> None:
+            if isinstance(outcome, c.ContinueAsNew):
+                self._begin(program, outcome.input, ended)
+            else:
+                self._after(0, partial(ended, outcome))
+
+        execution = _Execution(program, copied(payload), self.perform, end, lambda: self.clock)
+        self._executions.append(execution)
+        self._after(0, execution.begin)
+        return execution
+
     def _fly(
-        self, name: str, inputs: Sequence[Any], act: Callable[[], Any], done: _Done, timeout: float | None
+        self,
+        name: str,
+        inputs: Sequence[Json],
+        timeout: float | None,
+        answer: Callable[[list[Any]], Any],
+        done: Done,
     ) -> None:
-        self._flying[name] += len(inputs)
-        self.peaks[name] = max(self.peaks[name], self._flying[name])
-        self.peak = max(self.peak, self._flying.total())
-        seconds = sum(self._duration(name, taken) for taken in inputs)
-        late = timeout is not None and seconds > timeout
-        outcome = act()
+        self._flying += len(inputs)
+        self.peak = max(self.peak, self._flying)
+        outcome = answer([self._call(name, taken) for taken in inputs])
 
         def land() -> None:
-            self._flying[name] -= len(inputs)
-            if not late:
-                done(outcome)
+            self._flying -= len(inputs)
+            done(outcome)
 
-        self.after(seconds, land)
-        if timeout is not None and late:
-            self.after(
-                timeout, partial(done, _Failed(TimedOutError(f"{name}: more than {timeout:g} seconds")))
-            )
+        self._after(sum(self._duration(name, taken) for taken in inputs), land)
+        if timeout is not None:
+            late = Failed(TimedOutError(f"{name}: not done within {timeout:g} seconds"))
+            self._after(timeout, partial(done, late))
 
-    def _called(self, name: str, taken: Json) -> Any:
+    def _call(self, name: str, taken: Json) -> Any:
         self.calls.append((name, taken))
-        if name not in self._activities:
-            return _Failed(StepFailedError(name, "NotFoundError", f"there is no activity {name!r}"))
         try:
-            return _copied(self._activities[name](_copied(taken)))
+            return copied(self._activities[name](copied(taken)))
         except Exception as error:  # noqa: BLE001 - whatever an activity raises is its outcome
-            return _failed(name, _Failed(error))
+            return _failure(name, Failed(error))
+
+    def _deliver(self, name: str, payload: Json) -> None:
+        self._inbox[name].append(payload)
+        if self._wanted[name]:
+            self._wanted[name].popleft()(self._inbox[name].popleft())
+
+    def _wait(self, name: str, timeout: float | None, done: Done) -> None:
+        def give_up() -> None:
+            if done in self._wanted[name]:
+                self._wanted[name].remove(done)
+                done(Failed(TimedOutError(f"{name}: no event within {timeout:g} seconds")))
+
+        if self._inbox[name]:
+            self._after(0, partial(done, self._inbox[name].popleft()))
+            return
+        self._wanted[name].append(done)
+        if timeout is not None:
+            self._after(timeout, give_up)
 
 
 class _Execution:
-    """One execution of one program: the commands it issued, in order, and what came back, in order."""
+    """One life of one program: the commands it issued and what came back, each in order."""
 
-    def __init__(
-        self, bench: Bench, program: Factory, payload: Any, ended: _Done, script: "_Execution | None" = None
-    ) -> None:
+    def __init__(self, program: Factory, payload: Any, perform: Perform, end: Done, now: Now) -> None:
         self.issued: list[c.Command] = []
-        self.history: list[tuple[float, int, Any]] = []
         self.published: list[JsonObject] = []
         self.outcome: Any = None
-        self.successor: _Execution | None = None
-        self._bench, self._program, self._payload, self._ended, self._script = (
-            bench,
+        self._program, self._payload, self._perform, self._end, self._now = (
             program,
             payload,
-            ended,
-            script,
+            perform,
+            end,
+            now,
         )
-        self._life = _Life()
-        self._begun = self._clock = 0.0
-        self._waiting: dict[int, tuple[_Done, _Life]] = {}
-        self._inbox: defaultdict[str, deque[Json]] = defaultdict(deque)
-        self._wanted: defaultdict[str, deque[_Done]] = defaultdict(deque)
+        self._history: list[tuple[float, int, Any]] = []
+        self._begun = 0.0
+        self._waiting: dict[int, tuple[Done, _Group]] = {}
 
     def begin(self) -> None:
-        if self._script is None:
-            self._bench.executions.append(self)
-            self._clock = self._begun = self._bench.clock
-        self._branch(self._program(_copied(self._payload)), self._end, self._life)
+        self._begun = self._now()
+        _Group(self, None, [self._program(copied(self._payload))], 1, self._ended).fill()
 
-    def _end(self, outcome: Any) -> None:
-        self._life.over = True
-        self.outcome = _copied(outcome)
-        self._ended(self.outcome)
+    def _ended(self, outcome: Any) -> None:
+        self.outcome = outcome if isinstance(outcome, Failed) else copied(outcome[0])
+        self._waiting.clear()
+        self._end(self.outcome)
 
-    def _start(self, step: c.Step, done: _Done, life: _Life) -> None:
+    def start(self, step: c.Step, done: Done, group: "_Group") -> None:
         match step:
             case GeneratorType():
-                self._branch(step, done, life)
+                self._branch(step, done, group)
             case c.All(steps):
-                _Window(self._start, iter(steps), len(steps), False, done, life).fill()
+                _Group(self, group, steps, len(steps), done).fill()
             case c.Window(steps, width, collect):
-                _Window(self._start, iter(steps), width, collect, done, life).fill()
+                _Group(self, group, steps, width, done, collect=collect).fill()
             case c.AnyOf(steps):
-                self._race(steps, done, life)
-            case c.ContinueAsNew(taken):
-                self._life.over = True
-                self.outcome = _copied(taken)
-                if self._script is None:
-                    self._continue(taken)
+                _Group(self, group, steps, len(steps), done, race=True).fill()
+            case c.ContinueAsNew():
+                self._waiting.clear()
+                self.outcome = step
+                self._end(step)
+            case command if not isinstance(command, Generator):
+                self._waiting[len(self.issued)] = (done, group)
+                self.issued.append(command)
+                self._perform(command, partial(self.complete, len(self.issued) - 1))
             case _:
-                self._issue(step, done, life)
+                raise AssertionError(f"{step!r} is neither a command nor a program")
 
-    def _branch(self, program: c.Program, done: _Done, life: _Life) -> None:
+    def _branch(self, program: c.Program, done: Done, group: "_Group") -> None:
         stack = [program]
 
         def advance(outcome: Any) -> None:
             while stack:
                 try:
-                    failed = isinstance(outcome, _Failed)
+                    failed = isinstance(outcome, Failed)
                     step = stack[-1].throw(outcome.error) if failed else stack[-1].send(outcome)
                 except StopIteration as end:
                     stack.pop()
                     outcome = end.value
                 except Exception as error:  # noqa: BLE001 - whatever a program raises is its outcome
                     stack.pop()
-                    outcome = _Failed(error)
+                    outcome = Failed(error)
                 else:
                     outcome = None
-                    match step:
-                        case GeneratorType():
-                            stack.append(step)
-                        case c.Publish(status):
-                            self.published.append(_copied(status))
-                        case c.Now():
-                            outcome = self._clock
-                        case _:
-                            return self._start(step, advance, life)
+                    if isinstance(step, GeneratorType):
+                        stack.append(step)
+                    elif isinstance(step, c.Publish):
+                        self.published.append(copied(step.status))
+                    elif isinstance(step, c.Now):
+                        outcome = self._now()
+                    else:
+                        return self.start(step, advance, group)
             return done(outcome)
 
         advance(None)
 
-    def _race(self, steps: Iterable[c.Step], done: _Done, life: _Life) -> None:
-        own = _Life(life)
-
-        def end(index: int, outcome: Any) -> None:
-            if not own.is_over:
-                own.over = True
-                done(outcome if isinstance(outcome, _Failed) else (index, outcome))
-
-        for index, step in enumerate(steps):
-            if not own.is_over:
-                self._start(step, partial(end, index), own)
-
-    def _issue(self, command: c.Command, done: _Done, life: _Life) -> None:
-        task = len(self.issued)
-        self.issued.append(command)
-        self._waiting[task] = (done, life)
-        if self._script is None:
-            self._bench.perform(command, partial(self._complete, task), self)
-        elif self._script.issued[task : task + 1] != [command]:
-            raise AssertionError(
-                f"a replay asks for {command!r} where the run asked for {self._script.issued[task:]}"
-            )
-
-    def _complete(self, task: int, outcome: Any) -> None:
-        if self._life.over or task not in self._waiting:
+    def complete(self, task: int, outcome: Any) -> None:
+        """Take the outcome of a command, unless it has one already or nobody waits for it any more."""
+        if task not in self._waiting:
             return
-        if self._script is None:
-            self._clock = self._bench.clock
-            self.history.append((self._clock, task, outcome))
-        done, life = self._waiting.pop(task)
-        if not life.is_over:
-            done(_copied(outcome))
-
-    def _continue(self, taken: Json) -> None:
-        self.successor = _Execution(self._bench, self._program, _copied(taken), self._ended)
-        self.successor._inbox = self._inbox
-        self._bench.after(0, self.successor.begin)
-
-    def deliver(self, name: str, content: Json) -> None:
-        """Hand an event to whoever waits for it, or keep it until somebody does."""
-        if self.successor is not None:
-            self.successor.deliver(name, content)
-        elif self._wanted[name]:
-            self._wanted[name].popleft()(content)
-        else:
-            self._inbox[name].append(content)
-
-    def want(self, name: str, done: _Done) -> None:
-        if self._inbox[name]:
-            self._bench.after(0, partial(done, self._inbox[name].popleft()))
-        else:
-            self._wanted[name].append(done)
-
-    def give_up(self, name: str, done: _Done) -> None:
-        if done in self._wanted[name]:
-            self._wanted[name].remove(done)
-            done(_Failed(TimedOutError(f"the event {name!r} did not come in time")))
-
-    def all_published(self) -> list[JsonObject]:
-        return self.published + (self.successor.all_published() if self.successor else [])
+        done, group = self._waiting.pop(task)
+        self._history.append((self._now(), task, outcome))
+        if not group.is_over:
+            done(copied(outcome))
 
     def check_replay(self) -> None:
         """Drive the program again from the history; raises AssertionError if it does anything else."""
-        again = _Execution(self._bench, self._program, self._payload, lambda _end: None, self)
-        again._clock = self._begun
+        clock = [self._begun]
+        again = _Execution(
+            self._program, self._payload, lambda _c, _d: None, lambda _o: None, lambda: clock[-1]
+        )
         again.begin()
-        for clock, task, outcome in self.history:
-            again._clock = clock
-            again._complete(task, outcome)
-        for attribute in ("issued", "published", "outcome"):
-            ours, theirs = getattr(again, attribute), getattr(self, attribute)
-            if repr(ours) != repr(theirs):
-                raise AssertionError(f"a replay differs in {attribute}: {ours!r} is not {theirs!r}")
+        for now, task, outcome in self._history:
+            clock.append(now)
+            again.complete(task, outcome)
+        for what in ("issued", "published", "outcome"):
+            if repr(getattr(again, what)) != repr(getattr(self, what)):
+                raise AssertionError(
+                    f"replayed {getattr(again, what)!r}, but {what} were {getattr(self, what)!r}"
+                )
 
 
-class _Window:
-    """Runs steps in order with at most `width` in flight."""
+class _Group:
+    """Runs steps with at most `width` in flight, until all have ended or, in a race, one has."""
 
     def __init__(
         self,
-        start: Callable[[c.Step, _Done, _Life], None],
-        steps: Iterator[c.Step],
+        execution: _Execution,
+        parent: "_Group | None",
+        steps: Iterable[c.Step],
         width: int,
-        collect: bool,
-        done: _Done,
-        life: _Life,
+        done: Done,
+        *,
+        collect: bool = False,
+        race: bool = False,
     ) -> None:
-        self._start, self._steps, self._width, self._collect, self._done = start, steps, width, collect, done
-        self._life = _Life(life)
+        self._execution, self._parent, self._steps, self._done = execution, parent, iter(steps), done
+        self._free = self._width = width
+        self._collect, self._race = collect, race
         self._results: list[Any] = []
-        self._free = width
-        self._more, self._filling = True, False
+        self._more, self._filling, self._over = True, False, False
+
+    @property
+    def is_over(self) -> bool:
+        return self._over or (self._parent is not None and self._parent.is_over)
 
     def fill(self) -> None:
-        if self._filling:
-            return
-        self._filling = True
-        while self._more and self._free and not self._life.is_over:
+        while self._more and self._free and not self._filling and not self._over:
+            self._filling = True
             try:
                 step = next(self._steps, None)
             except Exception as error:  # noqa: BLE001 - the steps are the program's own code
-                self._over(_Failed(error))
-                break
-            if step is None:
-                self._more = False
-            else:
+                return self._finish(Failed(error))
+            self._more = step is not None
+            if step is not None:
                 self._free -= 1
                 self._results.append(None)
-                self._start(step, partial(self._end, len(self._results) - 1), self._life)
-        self._filling = False
-        if not self._more and self._free == self._width:
-            self._over(self._results)
+                self._execution.start(step, partial(self._ended, len(self._results) - 1), self)
+            self._filling = False
+        if not self._more and self._free == self._width and not self._over:
+            self._finish(self._results)
+        return None
 
-    def _end(self, slot: int, outcome: Any) -> None:
-        if self._life.is_over:
+    def _ended(self, slot: int, outcome: Any) -> None:
+        if self.is_over:
             return
         self._free += 1
-        failed = isinstance(outcome, _Failed)
-        if failed and not self._collect:
-            self._over(outcome)
+        if isinstance(outcome, Failed) and not self._collect:
+            self._finish(outcome)
+        elif self._race:
+            self._finish((slot, outcome))
         else:
-            self._results[slot] = outcome.error if failed else outcome
+            self._results[slot] = outcome.error if isinstance(outcome, Failed) else outcome
             self.fill()
 
-    def _over(self, outcome: Any) -> None:
-        if not self._life.is_over:
-            self._life.over = True
-            self._done(outcome)
+    def _finish(self, outcome: Any) -> None:
+        self._over = True
+        self._done(outcome)
 
 
-def _copied(value: Any) -> Any:
-    """What is left of a value after its way through JSON, as on the way through a durable history."""
-    return value if isinstance(value, _Failed) else json.loads(dump(value))
+def copied(value: Any) -> Any:
+    """What is left of a value after its way through a history: plain JSON."""
+    return value if isinstance(value, Failed) else json.loads(dump(value))
 
 
-def _failed(step: str, outcome: Any) -> Any:
-    """What the program that waits sees of a failure: its type and message."""
-    if not isinstance(outcome, _Failed):
+def _failure(step: str, outcome: Any) -> Any:
+    """What whoever waits for a step learns of its failure."""
+    if not isinstance(outcome, Failed):
         return outcome
     error = outcome.error
-    if isinstance(error, StepFailedError):
-        return _Failed(StepFailedError(step, error.error_type, error.message, retryable=error.can_retry))
     retryable = error.retryable if isinstance(error, LoomError) else True
-    return _Failed(StepFailedError(step, type(error).__name__, str(error), retryable=retryable))
+    return Failed(StepFailedError(step, type(error).__name__, str(error), retryable=retryable))
 
 
-def _answer(outcome: Any) -> Json:
-    if not isinstance(outcome, _Failed):
-        return {"ok": outcome}
-    error: Any = outcome.error
-    return {"error": {"type": error.error_type, "message": error.message, "retryable": error.can_retry}}
+def _answers(outcomes: list[Any]) -> Json:
+    return [{"error": _described(o.error)} if isinstance(o, Failed) else {"ok": o} for o in outcomes]
+
+
+def _described(error: Any) -> Json:
+    return {"type": error.error_type, "message": error.message, "retryable": error.can_retry}

@@ -1,6 +1,6 @@
-"""Calls of activities as programs: tried again as the policy says, one item or one batch of items at a time."""
+"""Calls of activities as programs: one item or one batch at a time, tried again as the policy says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -54,39 +54,41 @@ def call_item(calls: Calls, item: Item, report: Report | None) -> Program:
     try:
         outcome: Outcome = yield from call(calls.activity, taken, calls.retry, f"{calls.seed}/{index}")
     except StepFailedError as error:
-        outcome = _named(calls, index, error)
+        outcome = _failure(calls, index, error.error_type, error.message, retryable=error.can_retry)
     return (yield from _settled(calls, [outcome], report))[0]
 
 
 def call_batch(calls: Calls, items: Sequence[Item], report: Report | None) -> Program:
-    """Call for several items at once, and again for those that may be tried again; the result is their outcomes."""
+    """Call for several items at once, then for those worth another try; the result is their outcomes."""
     outcomes: dict[int, Outcome] = {}
-    left = list(items)
+    left = items
     for failures in count(1):
         wait = None if calls.retry is None else delay(calls.retry, failures, f"{calls.seed}/{items[0][0]}")
-        answers = yield from _answers(calls, left)
-        again: list[Item] = []
-        for item, answer in zip(left, answers, strict=True):
-            if wait is not None and isinstance(answer, StepFailedError) and answer.can_retry:
-                again.append(item)
-            else:
-                outcomes[item[0]] = answer
-        if wait is None or not again:
+        outcomes |= yield from _answers(calls, left)
+        left = [item for item in left if isinstance(e := outcomes[item[0]], StepFailedError) and e.can_retry]
+        if wait is None or not left:
             break
-        left = again
         yield Sleep(wait)
     return (yield from _settled(calls, [outcomes[index] for index, _ in items], report))
 
 
 def _answers(calls: Calls, items: Sequence[Item]) -> Program:
     try:
-        answers: list[Mapping[str, Any]] = yield CallBatch(calls.activity, tuple(taken for _, taken in items))
+        answers: Any = yield CallBatch(calls.activity, tuple(taken for _, taken in items))
     except StepFailedError as error:
-        return [_named(calls, index, error) for index, _ in items]
-    return [
-        answer["ok"] if "ok" in answer else _failed(calls, index, answer["error"])
-        for (index, _), answer in zip(items, answers, strict=True)
-    ]
+        described = {"type": error.error_type, "message": error.message, "retryable": error.can_retry}
+        answers = [{"error": described}] * len(items)
+    outcomes: dict[int, Outcome] = {}
+    for (index, _), answer in zip(items, answers, strict=True):
+        error = answer.get("error")
+        outcomes[index] = (
+            answer["ok"]
+            if error is None
+            else _failure(
+                calls, index, error["type"], error["message"], retryable=bool(error.get("retryable"))
+            )
+        )
+    return outcomes
 
 
 def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Program:
@@ -98,11 +100,5 @@ def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Pr
     return outcomes
 
 
-def _named(calls: Calls, index: int, error: StepFailedError) -> StepFailedError:
-    step = f"{calls.stage}[{index}]"
-    return StepFailedError(step, error.error_type, error.message, retryable=error.can_retry)
-
-
-def _failed(calls: Calls, index: int, error: Mapping[str, Any]) -> StepFailedError:
-    step = f"{calls.stage}[{index}]"
-    return StepFailedError(step, error["type"], error["message"], retryable=bool(error.get("retryable")))
+def _failure(calls: Calls, index: int, error_type: str, message: str, *, retryable: bool) -> StepFailedError:
+    return StepFailedError(f"{calls.stage}[{index}]", error_type, message, retryable=retryable)

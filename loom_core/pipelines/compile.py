@@ -5,10 +5,8 @@ was written, so that a fault in one place hides none in another.
 """
 
 import json
-from collections.abc import Callable, Mapping
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,7 +16,7 @@ from loom_core.pipelines import definition
 from loom_core.pipelines.plan import Gather, Plan, Scatter, Stage
 from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.expressions import Expression, Reference, member, parse, parse_value
-from loom_core.wire.json import Json, digest, dump
+from loom_core.wire.json import Json, JsonObject, digest, dump
 
 DEFAULT_CONCURRENCY = 8
 RESERVED = frozenset({"input", "run", "stages"})
@@ -36,25 +34,25 @@ def compile_definition(document: Json) -> Plan:
 # A run carries its definition, and every replay of it compiles it again: the cache makes that a lookup.
 @lru_cache(maxsize=256)
 def _compile(text: str) -> Plan:
-    document = json.loads(text)
+    document: Json = json.loads(text)
     if not isinstance(document, dict):
         raise InvalidError("a pipeline is an object")
     return _Compiler(document).plan()
 
 
 class _Compiler:
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: JsonObject) -> None:
         self.document = document
         stages = document.get("stages")
-        self.drafts: list[Any] = stages if isinstance(stages, list) else []
-        self.names = [_field(draft, "name") for draft in self.drafts]
+        self.drafts: list[Json] = stages if isinstance(stages, list) else []
+        self.names = [name if isinstance(name := _field(draft, "name"), str) else "" for draft in self.drafts]
         self.waits: dict[str, set[str]] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
     def plan(self) -> Plan:
         pipeline = self._shape(definition.Pipeline, self.document, "$")
-        stages = [self._stage(draft, f"$.stages[{index}]") for index, draft in enumerate(self.drafts)]
+        stages = [self._stage(index, draft) for index, draft in enumerate(self.drafts)]
         output = self._read(self.document.get("output"), "$.output", set())
         self._refuse_doubles()
         self._refuse_cycles()
@@ -70,7 +68,8 @@ class _Compiler:
             warnings=tuple(self.warnings),
         )
 
-    def _stage(self, draft: Any, path: str) -> Stage | None:
+    def _stage(self, index: int, draft: Json) -> Stage | None:
+        path = f"$.stages[{index}]"
         written = self._shape(definition.Stage, draft, path)
         self._check_mode(draft, path)
         waits: set[str] = set()
@@ -80,9 +79,9 @@ class _Compiler:
         condition = self._read(_field(scatter, "condition"), f"{path}.scatter.condition", waits, bare=True)
         self._wait(_field(_field(draft, "gather"), "stage"), f"{path}.gather.stage", waits)
         after = _field(draft, "after")
-        for index, name in enumerate(after if isinstance(after, list) else []):
-            self._wait(name, f"{path}.after[{index}]", waits)
-        self.waits.setdefault(str(_field(draft, "name")), waits)
+        for place, name in enumerate(after if isinstance(after, list) else []):
+            self._wait(name, f"{path}.after[{place}]", waits)
+        self.waits.setdefault(self.names[index], waits)
         if written is None:
             return None
         return Stage(
@@ -122,7 +121,7 @@ class _Compiler:
             batch_size=batch_size,
         )
 
-    def _check_mode(self, draft: Any, path: str) -> None:
+    def _check_mode(self, draft: Json, path: str) -> None:
         mode = _field(draft, "mode") or "single"
         if _field(draft, "actor") is not None:
             self._refuse(f"{path}.actor", "actors are not available yet; name an activity")
@@ -139,7 +138,7 @@ class _Compiler:
             if _field(draft, "executorConfig") is not None:
                 self._refuse(f"{path}.executorConfig", "only a scatter has items to execute")
 
-    def _read(self, value: Any, path: str, waits: set[str], *, bare: bool = False) -> Expression | None:
+    def _read(self, value: Json, path: str, waits: set[str], *, bare: bool = False) -> Expression | None:
         """Parse what stands at the path and note which stages it waits for; `bare` text is an expression."""
         if value is None:
             return None
@@ -165,18 +164,20 @@ class _Compiler:
             case _:
                 return
 
-    def _wait(self, name: Any, path: str, waits: set[str]) -> None:
+    def _wait(self, name: Json, path: str, waits: set[str]) -> None:
+        if not isinstance(name, str):
+            return
         if name in self.names:
             waits.add(name)
-        elif isinstance(name, str):
-            longer = next((n for n in self.names if isinstance(n, str) and n.startswith(f"{name}-")), None)
-            hint = f"; a name with a dash is written $.stages['{longer}']" if longer else ""
-            self._refuse(path, f"there is no stage {name!r}{hint}")
+            return
+        longer = next((other for other in self.names if other.startswith(f"{name}-")), None)
+        hint = f"; a name with a dash is written $.stages['{longer}']" if longer else ""
+        self._refuse(path, f"there is no stage {name!r}{hint}")
 
     def _refuse_doubles(self) -> None:
         for index, name in enumerate(self.names):
-            if isinstance(name, str) and name in self.names[:index]:
-                first = self.names.index(name)
+            first = self.names.index(name)
+            if name and first < index:
                 self._refuse(f"$.stages[{index}].name", f"{name!r} is the name of $.stages[{first}] already")
 
     def _refuse_cycles(self) -> None:
@@ -191,7 +192,7 @@ class _Compiler:
             else:
                 return
 
-    def _shape[Model: BaseModel](self, model: type[Model], document: Any, path: str) -> Model | None:
+    def _shape[Model: BaseModel](self, model: type[Model], document: Json, path: str) -> Model | None:
         try:
             return model.model_validate(document)
         except ValidationError as error:
@@ -203,18 +204,18 @@ class _Compiler:
         self.problems.append(Problem(path, message))
 
 
-def _field(value: Any, key: str) -> Any:
+def _field(value: Json, key: str) -> Json:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _place(document: Any, detail: ErrorDetails) -> str:
+def _place(document: Json, detail: ErrorDetails) -> str:
     """The path of a validation error within the document, without the union members that pydantic puts in."""
     path, here = "", document
     for key in detail["loc"]:
         if isinstance(here, list) and isinstance(key, int):
             path, here = f"{path}[{key}]", here[key]
         elif isinstance(here, dict) and (key in here or detail["type"] == "missing"):
-            path, here = member(path, str(key)), here.get(key)
+            path, here = member(path, str(key)), here.get(str(key))
     return path
 
 

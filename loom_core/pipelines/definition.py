@@ -1,4 +1,4 @@
-"""The stages format as it is written: names, types and limits. What refers to what is checked in `compile`."""
+"""The stages format as it is written: names, types and limits. `compile` checks what refers to what."""
 
 from typing import Annotated, Any, Literal
 

@@ -12,14 +12,14 @@ lane; a chunk that is still too large is cut again by its lane. The arithmetic b
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import batched
+from dataclasses import asdict
+from itertools import accumulate, batched
 from typing import Any
 
 from loom_core.errors import StepFailedError
 from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
 from loom_core.resilience.retry import RetryPolicy
-from loom_core.wire.commands import All, CallActivity, Program, RunProgram, Step, Window
+from loom_core.wire.commands import All, CallActivity, Program, RunProgram, Window
 from loom_core.wire.json import JsonObject
 
 INLINE = 250
@@ -29,29 +29,22 @@ MAX_LANES = 64
 BRANCH_ITEMS = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How a scatter is cut: the number of items of each chunk, and the concurrency of each lane running at a time."""
+def cut(items: int, concurrency: int, batch_size: int) -> tuple[list[int], list[int]]:
+    """Decide the number of items of each chunk, and of those that each lane may have in flight.
 
-    sizes: tuple[int, ...]
-    widths: tuple[int, ...]
-
-
-def cut(items: int, concurrency: int, batch_size: int) -> Cut:
-    """Cut so that lanes keep their windows full and end together; the widths add up to the concurrency.
-
-    Sizes and widths each differ by one batch at most.
+    Lanes keep their windows full and end together: sizes and widths differ by one batch at most, and the
+    widths add up to the concurrency, rounded down to whole batches.
     """
     calls, places = -(-items // batch_size), max(1, concurrency // batch_size)
-    size = max(1, min(LANE_CALLS, INLINE // batch_size))
+    size = min(LANE_CALLS, INLINE // batch_size)
     if calls > size * MAX_LANES:
         size = max(-(-calls // MAX_LANES), BRANCH_ITEMS // batch_size)
     chunks = -(-calls // size)
-    lanes = max(1, min(chunks, places, -(-places // max(1, size // CALLS_PER_PLACE))))
+    lanes = min(chunks, places, -(-places // max(1, size // CALLS_PER_PLACE)))
     chunks = min(calls, lanes * -(-chunks // lanes))
     sizes = [share * batch_size for share in _share(calls, chunks)]
     sizes[-1] -= calls * batch_size - items
-    return Cut(tuple(sizes), tuple(share * batch_size for share in _share(places, lanes)))
+    return sizes, [share * batch_size for share in _share(places, lanes)]
 
 
 def _share(total: int, parts: int) -> list[int]:
@@ -65,7 +58,7 @@ def scatter(calls: Calls, items: Sequence[Item], concurrency: int, report: Repor
     Raises StepFailedError at the first failure if `calls.stop`.
     """
     if len(items) > INLINE:
-        return (yield from _lanes(calls, items, cut(len(items), concurrency, calls.batch_size), report))
+        return (yield from _lanes(calls, items, concurrency, report))
     width = max(1, concurrency // calls.batch_size)
     if calls.batch_size > 1:
         batches = (
@@ -83,7 +76,8 @@ def scatter(calls: Calls, items: Sequence[Item], concurrency: int, report: Repor
 def lane_program(payload: JsonObject) -> Program:
     """Run one chunk of a scatter; its failures are part of its result, so that they keep their names."""
     given: Any = payload
-    calls = _calls(given["calls"])
+    retry = given["calls"]["retry"]
+    calls = Calls(**given["calls"] | {"retry": retry and RetryPolicy(**retry)})
     try:
         outcomes: list[Outcome] = yield from scatter(calls, given["items"], given["concurrency"], None)
     except StepFailedError as error:
@@ -93,56 +87,35 @@ def lane_program(payload: JsonObject) -> Program:
     return {"results": results, "failures": failed}
 
 
-def _lanes(calls: Calls, items: Sequence[Item], shape: Cut, report: Report | None) -> Program:
+def _lanes(calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None) -> Program:
     """Hand the chunks out, each to the lane that is free first."""
-    answers: list[Any] = [None] * len(shape.sizes)
-    chunks = _chunks(items, shape.sizes)
-    yield All(tuple(_lane(calls, chunks, width, answers, report) for width in shape.widths))
+    sizes, widths = cut(len(items), concurrency, calls.batch_size)
+    starts = accumulate(sizes, initial=0)
+    chunks = enumerate(items[start : start + size] for start, size in zip(starts, sizes, strict=False))
+    answers: list[list[Outcome]] = [[] for _ in sizes]
+    yield All(tuple(_lane(calls, chunks, width, answers, report) for width in widths))
     return [outcome for answer in answers for outcome in answer]
-
-
-def _chunks(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[tuple[int, Sequence[Item]]]:
-    start = 0
-    for place, size in enumerate(sizes):
-        yield place, items[start : start + size]
-        start += size
 
 
 def _lane(
     calls: Calls,
     chunks: Iterator[tuple[int, Sequence[Item]]],
     width: int,
-    answers: list[Any],
+    answers: list[list[Outcome]],
     report: Report | None,
 ) -> Program:
-    shared = asdict(calls)
     for place, chunk in chunks:
-        answer: Any = yield RunProgram("lane", {"calls": shared, "items": chunk, "concurrency": width})
+        answer = yield RunProgram("lane", {"calls": asdict(calls), "items": chunk, "concurrency": width})
         if "failed" in answer:
-            raise _from_json(answer["failed"])
-        answers[place] = outcomes = answer["results"]
+            if report is not None:
+                yield report(0, 1)
+            raise StepFailedError(*answer["failed"])
+        outcomes = answers[place] = list(answer["results"])
         for at, *failure in answer["failures"]:
-            outcomes[at] = _from_json(failure)
+            outcomes[at] = StepFailedError(*failure)
         if report is not None:
-            failures = len(answer["failures"])
-            yield report(len(outcomes) - failures, failures)
-
-
-def _calls(written: Any) -> Calls:
-    retry = written["retry"]
-    return Calls(
-        **{
-            **written,
-            "retry": None
-            if retry is None
-            else RetryPolicy(**{**retry, "backoff_ms": tuple(retry["backoff_ms"])}),
-        }
-    )
+            yield report(len(outcomes) - len(answer["failures"]), len(answer["failures"]))
 
 
 def _to_json(error: StepFailedError) -> list[str]:
     return [error.step, error.error_type, error.message]
-
-
-def _from_json(failure: Sequence[str]) -> StepFailedError:
-    return StepFailedError(*failure)

@@ -27,11 +27,11 @@ class Progress:
         self._stages = dict.fromkeys(stages, _PENDING)
         self._seq = 0
 
-    def start(self, stage: str) -> Publish:
-        return self._change(stage, status="running", total=1, started=self._seq + 1)
-
-    def plan(self, stage: str, total: int, skipped: int, failed: int) -> Publish:
-        return self._change(stage, total=total, skipped=skipped, failed=failed)
+    def start(self, stage: str, total: int, skipped: int = 0, failed: int = 0) -> Publish:
+        started = self._seq + 1
+        return self._change(
+            stage, status="running", total=total, skipped=skipped, failed=failed, started=started
+        )
 
     def count(self, stage: str, done: int, failed: int) -> Publish:
         now: Any = self._stages[stage]

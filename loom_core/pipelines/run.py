@@ -64,7 +64,6 @@ class _Run:
         work = self._scatter(stage, stage.scatter) if stage.scatter else self._single(stage)
         counts = {} if stage.scatter else {"done": 1}
         status: Status = "completed"
-        yield self.progress.start(stage.name)
         try:
             output: Json = yield from _within(stage, work)
         except LoomError as error:
@@ -78,6 +77,7 @@ class _Run:
         yield self.progress.end(stage.name, status, **counts)
 
     def _single(self, stage: Stage) -> Program:
+        yield self.progress.start(stage.name, 1)
         taken = self.scope["input"] if stage.gather is None else self._gathered(stage.gather)
         if stage.input is not None:
             taken = _evaluate(stage.input, self.scope, f"{stage.path}.input")
@@ -100,7 +100,7 @@ class _Run:
         picked = _pick(stage, how, self.scope)
         failures = picked.failures
         total = len(picked.items) + len(failures)
-        yield self.progress.plan(stage.name, total, picked.skipped, len(failures))
+        yield self.progress.start(stage.name, total, picked.skipped, len(failures))
         if failures and stage.on_error == "fail":
             raise failures[0][1]
         calls = Calls(
@@ -133,7 +133,7 @@ class _Picked:
 
 
 def _pick(stage: Stage, how: Scatter, scope: JsonObject) -> _Picked:
-    """Evaluate condition and input of every item; an item that has none is skipped, or has failed, on its own."""
+    """Evaluate condition and input of every item; where that fails, that item has failed and no other."""
     found = _evaluate(how.items, scope, f"{stage.path}.scatter.input")
     if not isinstance(found, list) or len(found) > MAX_ITEMS:
         given = f"{len(found):,} items" if isinstance(found, list) else kind(found)

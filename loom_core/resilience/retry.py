@@ -1,6 +1,7 @@
 """When to try again: a policy that decides and never sleeps."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,7 +15,7 @@ class RetryPolicy:
     """
 
     max_attempts: int = 3
-    backoff_ms: tuple[float, ...] = (1_000,)
+    backoff_ms: Sequence[float] = (1_000,)
     multiplier: float = 2.0
     max_backoff_ms: float = 60_000
     jitter: float = 0.2

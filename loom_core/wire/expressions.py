@@ -97,7 +97,8 @@ def _document(value: Json, path: str, problems: list[Problem], depth: int) -> Ex
         problems.append(Problem(path, f"nested deeper than {MAX_NESTING} levels"))
     elif isinstance(value, str):
         try:
-            return _text(value)
+            parsed = _text(value)
+            return Expression(parsed.references, do.located(path, parsed.run))
         except InvalidError as error:
             problems.extend(Problem(path, problem.message) for problem in error.problems)
     elif isinstance(value, dict):

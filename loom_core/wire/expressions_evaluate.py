@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from loom_core.errors import InvalidError
+from loom_core.errors import InvalidError, Problem
 from loom_core.wire.json import Json, dump
 
 MAX_STEPS = 5_000_000
@@ -289,5 +289,17 @@ def write(parts: list[Evaluate]) -> Evaluate:
             state.spend(1 + len(text) // 16)
             written.append(text)
         return "".join(written)
+
+    return apply
+
+
+def located(path: str, value: Evaluate) -> Evaluate:
+    """Name the place of the expression in the problems of its evaluation."""
+
+    def apply(state: State, node: Json) -> Json:
+        try:
+            return value(state, node)
+        except InvalidError as error:
+            raise InvalidError([Problem(path, problem.message) for problem in error.problems]) from None
 
     return apply
