@@ -4,11 +4,12 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.wire.json import Json, dump
 
-MAX_STEPS = 5_000_000
+MAX_STEPS = 2_000_000
 MAX_INTEGER = 2**63
 
 
@@ -49,6 +50,10 @@ class Filter:
 type Segment = str | int | slice | Every | Filter
 
 
+_NOTHING: Json = ()
+"""What a segment finds where there is nothing; JSON data hold no tuple."""
+
+
 def constant(value: Json) -> Evaluate:
     return lambda _state, _node: value
 
@@ -63,16 +68,16 @@ def path(segments: tuple[Segment, ...], *, current: bool) -> Evaluate:
     return lambda state, node: _select(state, node if current else state.root, segments)
 
 
-def _follow(value: Json, keys: tuple[str | int, ...]) -> Json:
+def _follow(value: Json, keys: Iterable[str | int], missing: Json = None) -> Json:
     for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key) if isinstance(key, str) else None
-        elif key == "length" and isinstance(value, list | str):
-            value = len(value)
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key, missing)
         elif isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
             value = value[key]
+        elif key == "length" and isinstance(value, list | str):
+            value = len(value)
         else:
-            return None
+            return missing
     return value
 
 
@@ -89,10 +94,8 @@ def _select(state: State, start: Json, segments: tuple[Segment, ...]) -> list[Js
 
 def _step(state: State, node: Json, segment: Segment) -> Iterable[Json]:
     if isinstance(segment, str | int):
-        if isinstance(node, dict):
-            return (node[segment],) if segment in node else ()
-        found = _follow(node, (segment,))
-        return () if found is None and not _holds(node, segment) else (found,)
+        found = _follow(node, (segment,), _NOTHING)
+        return () if found is _NOTHING else (found,)
     if isinstance(segment, slice):
         found = node[segment] if isinstance(node, list) else []
         state.spend(len(found))
@@ -103,10 +106,6 @@ def _step(state: State, node: Json, segment: Segment) -> Iterable[Json]:
         return [child for child in children if segment.test(state, child)]
     state.spend(len(children))
     return children
-
-
-def _holds(node: Json, key: str | int) -> bool:
-    return isinstance(node, list) and isinstance(key, int) and -len(node) <= key < len(node)
 
 
 def _children(node: Json) -> list[Json]:
@@ -127,21 +126,12 @@ def _descendants(state: State, nodes: list[Json]) -> list[Json]:
     return found
 
 
+_KINDS: dict[Any, str] = {bool: "boolean", int: "number", float: "number", str: "string", dict: "object", type(None): "null"}
+
+
 def kind(value: Json) -> str:
     """Name the JSON type."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case dict():
-            return "object"
-        case _:
-            return "list"
+    return _KINDS.get(type(value), "list")
 
 
 def equal(state: State, left: Json, right: Json) -> bool:
@@ -154,10 +144,10 @@ def equal(state: State, left: Json, right: Json) -> bool:
         if isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):
                 return False
-            state.spend(len(a))
+            state.spend(4 * len(a))
             pairs.extend(zip(a, b, strict=True))
         elif isinstance(a, dict) and isinstance(b, dict):
-            state.spend(len(a))
+            state.spend(4 * len(a))
             if a.keys() != b.keys():
                 return False
             pairs.extend((a[key], b[key]) for key in a)
@@ -169,7 +159,7 @@ def equal(state: State, left: Json, right: Json) -> bool:
 def contains(state: State, item: Json, holder: Json) -> bool:
     """Tell whether a list has the item, an object the key, or a string the substring."""
     if isinstance(holder, list):
-        state.spend(len(holder))
+        state.spend(4 * len(holder))
         return any(equal(state, item, other) for other in holder)
     return isinstance(item, str) and isinstance(holder, dict | str) and item in holder
 

@@ -462,7 +462,7 @@ DURATIONS = st.sampled_from(
     retry=st.booleans(),
 )
 def test_any_scatter_keeps_order_and_concurrency_and_replays(
-    count, concurrency, batch, duration, seed, on_error, broken, retry
+    *, count, concurrency, batch, duration, seed, on_error, broken, retry
 ):
     def work(n):
         if n in broken:
