@@ -126,12 +126,12 @@ def _descendants(state: State, nodes: list[Json]) -> list[Json]:
     return found
 
 
-_KINDS: dict[Any, str] = {bool: "boolean", int: "number", float: "number", str: "string", dict: "object", type(None): "null"}
+_KINDS: dict[Any, str] = {type(None): "null", bool: "boolean", str: "string", dict: "object", list: "list"}
 
 
 def kind(value: Json) -> str:
     """Name the JSON type."""
-    return _KINDS.get(type(value), "list")
+    return _KINDS.get(type(value), "number")
 
 
 def equal(state: State, left: Json, right: Json) -> bool:
