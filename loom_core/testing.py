@@ -63,7 +63,7 @@ class Bench:
         self._random = Random(seed)  # noqa: S311 - it decides orders, not secrets
         self._agenda: list[tuple[float, float, int, Callable[[], None]]] = []
         self._scheduled = self._flying = 0
-        self._executions: list[_Execution] = []
+        self.executions: list[_Execution] = []
         self._inbox: defaultdict[str, deque[Json]] = defaultdict(deque)
         self._wanted: defaultdict[str, deque[Done]] = defaultdict(deque)
         for seconds, name, payload in events:
@@ -83,7 +83,7 @@ class Bench:
             self.clock, _, _, happen = heapq.heappop(self._agenda)
             happen()
         self.published = run.published
-        for execution in self._executions if replay else ():
+        for execution in self.executions if replay else ():
             execution.check_replay()
         if isinstance(ended[0], Failed):
             raise ended[0].error
@@ -118,9 +118,12 @@ class Bench:
                 self._after(0, partial(ended, outcome))
 
         execution = _Execution(program, copied(payload), self.perform, end, lambda: self.clock)
-        self._executions.append(execution)
-        self._after(0, execution.begin)
+        self._after(0, partial(self._live, execution))
         return execution
+
+    def _live(self, execution: "_Execution") -> None:
+        self.executions.append(execution)
+        execution.begin()
 
     def _fly(
         self,

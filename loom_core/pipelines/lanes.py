@@ -1,14 +1,14 @@
 """Scatters of any size at an exact concurrency, with a short history each.
 
 Up to `INLINE` items run in one window. More are cut into chunks, each of which runs as a durable child, a
-lane; a chunk that is still too large is cut again by its lane. The arithmetic behind the sizes:
+lane; a chunk of more than `LANE_CALLS` calls is cut again by its lane. The arithmetic behind the sizes:
 
 * A replay costs some 15 us per event of the history, so an item costs about 15 us times the calls of its
   lane. 64 calls cost 1 ms an item where every completion is replayed alone, 250 would cost 4 ms.
 * A window loses half its width at the lane's end. A lane of 16 calls per place loses 3 %.
-* A lane that cuts again reads its items anew at every replay, some 2 us an item and child: with no more than
-  64 children that is far below what the lanes' own replays cost, however many items there are. (Carrying the
-  rest through continue-as-new instead would read all of it once a lane, and grow with the square.)
+* Who cuts reads all its items anew at every replay, 2 to 3 us each, and is replayed once a chunk. With 16
+  chunks that is 50 us an item at every level, and 100,000 items take three levels. (Carrying the rest of
+  the items through continue-as-new would read all of them once a lane, and grow with the square.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,8 @@ from loom_core.wire.json import JsonObject
 INLINE = 250
 LANE_CALLS = 64
 CALLS_PER_PLACE = 16
-MAX_LANES = 64
-BRANCH_ITEMS = 512
+MAX_CHUNKS = 16
+BRANCH_CALLS = 256
 
 
 def cut(items: int, concurrency: int, batch_size: int) -> tuple[list[int], list[int]]:
@@ -36,9 +36,9 @@ def cut(items: int, concurrency: int, batch_size: int) -> tuple[list[int], list[
     widths add up to the concurrency, rounded down to whole batches.
     """
     calls, places = -(-items // batch_size), max(1, concurrency // batch_size)
-    size = min(LANE_CALLS, INLINE // batch_size)
-    if calls > size * MAX_LANES:
-        size = max(-(-calls // MAX_LANES), BRANCH_ITEMS // batch_size)
+    size = _lane_calls(batch_size)
+    if calls > size * MAX_CHUNKS:
+        size = max(-(-calls // MAX_CHUNKS), BRANCH_CALLS // batch_size)
     chunks = -(-calls // size)
     lanes = min(chunks, places, -(-places // max(1, size // CALLS_PER_PLACE)))
     chunks = min(calls, lanes * -(-chunks // lanes))
@@ -47,17 +47,23 @@ def cut(items: int, concurrency: int, batch_size: int) -> tuple[list[int], list[
     return sizes, [share * batch_size for share in _share(places, lanes)]
 
 
+def _lane_calls(batch_size: int) -> int:
+    return min(LANE_CALLS, INLINE // batch_size)
+
+
 def _share(total: int, parts: int) -> list[int]:
     each, more = divmod(total, parts)
     return [each + (part < more) for part in range(parts)]
 
 
-def scatter(calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None) -> Program:
+def scatter(
+    calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None, inline: int = INLINE
+) -> Program:
     """Call for every item with at most `concurrency` items in flight; the result is their outcomes in order.
 
     Raises StepFailedError at the first failure if `calls.stop`.
     """
-    if len(items) > INLINE:
+    if len(items) > inline:
         return (yield from _lanes(calls, items, concurrency, report))
     width = max(1, concurrency // calls.batch_size)
     if calls.batch_size > 1:
@@ -79,7 +85,13 @@ def lane_program(payload: JsonObject) -> Program:
     retry = given["calls"]["retry"]
     calls = Calls(**given["calls"] | {"retry": retry and RetryPolicy(**retry)})
     try:
-        outcomes: list[Outcome] = yield from scatter(calls, given["items"], given["concurrency"], None)
+        outcomes: list[Outcome] = yield from scatter(
+            calls,
+            given["items"],
+            given["concurrency"],
+            None,
+            _lane_calls(calls.batch_size) * calls.batch_size,
+        )
     except StepFailedError as error:
         return {"failed": _to_json(error)}
     failed = [[at, *_to_json(o)] for at, o in enumerate(outcomes) if isinstance(o, StepFailedError)]

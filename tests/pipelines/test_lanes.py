@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom_core.pipelines import PROGRAMS, pipeline_program
-from loom_core.pipelines.lanes import INLINE, MAX_LANES, cut
+from loom_core.pipelines.lanes import INLINE, LANE_CALLS, MAX_CHUNKS, cut
 from loom_core.testing import Bench
 
 COUNTS = st.integers(INLINE + 1, 2_000) | st.integers(2_000, 1_000_000)
@@ -16,7 +16,7 @@ def test_a_cut_loses_no_item_and_no_place_and_stays_small(items, concurrency, ba
 
     assert sum(sizes) == items
     assert min(sizes) >= 1
-    assert 2 <= len(sizes) <= 2 * MAX_LANES
+    assert 2 <= len(sizes) <= 2 * MAX_CHUNKS
     assert max(sizes) - min(sizes) <= 2 * batch_size
     assert all(size % batch_size == 0 for size in sizes[:-1])
     assert sum(widths) == concurrency // batch_size * batch_size
@@ -35,7 +35,7 @@ def test_cutting_ends_at_lanes_that_need_no_cut(items, concurrency, batch_size):
         items, concurrency = max(sizes), max(widths)
         depth += 1
 
-    assert depth <= 4
+    assert depth <= 5
 
 
 def run(count, concurrency, duration=lambda *_: 1.0):
@@ -81,7 +81,7 @@ def test_lanes_keep_their_places_busy(count, concurrency):
 def test_no_execution_has_a_long_history_however_many_items_there_are():
     bench = run(20_000, 64)
 
-    assert max(len(execution.issued) for execution in bench._executions) <= INLINE
+    assert max(len(execution.issued) for execution in bench.executions) <= 2 * LANE_CALLS
 
 
 def test_a_lane_is_a_program_of_its_own_whose_failures_keep_their_names():
