@@ -1,6 +1,6 @@
 """Calls of activities as programs: one item or one batch at a time, tried again as the policy says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from loom_core.errors import StepFailedError
 from loom_core.resilience.retry import RetryPolicy, delay
 from loom_core.wire.commands import CallActivity, CallBatch, Program, Publish, Sleep
-from loom_core.wire.json import Json
+from loom_core.wire.json import Json, JsonObject
 
 type Item = tuple[int, Json]
 """An item's place in the scatter's list, and the input of its call."""
@@ -37,15 +37,16 @@ class Calls:
 
 def call(activity: str, taken: Json, retry: RetryPolicy | None, seed: str) -> Program:
     """Call an activity until it succeeds or may not be tried again. Raises its last StepFailedError."""
-    for failures in count(1):
+    failures = 0
+    while True:
         try:
             return (yield CallActivity(activity, taken))
         except StepFailedError as error:
+            failures += 1
             wait = delay(retry, failures, seed) if retry is not None and error.can_retry else None
             if wait is None:
                 raise
         yield Sleep(wait)
-    return None
 
 
 def call_item(calls: Calls, item: Item, report: Report | None) -> Program:
@@ -54,7 +55,7 @@ def call_item(calls: Calls, item: Item, report: Report | None) -> Program:
     try:
         outcome: Outcome = yield from call(calls.activity, taken, calls.retry, f"{calls.seed}/{index}")
     except StepFailedError as error:
-        outcome = _failure(calls, index, error.error_type, error.message, retryable=error.can_retry)
+        outcome = _failure(calls, index, _described(error))
     return (yield from _settled(calls, [outcome], report))[0]
 
 
@@ -76,19 +77,11 @@ def _answers(calls: Calls, items: Sequence[Item]) -> Program:
     try:
         answers: Any = yield CallBatch(calls.activity, tuple(taken for _, taken in items))
     except StepFailedError as error:
-        described = {"type": error.error_type, "message": error.message, "retryable": error.can_retry}
-        answers = [{"error": described}] * len(items)
-    outcomes: dict[int, Outcome] = {}
-    for (index, _), answer in zip(items, answers, strict=True):
-        error = answer.get("error")
-        outcomes[index] = (
-            answer["ok"]
-            if error is None
-            else _failure(
-                calls, index, error["type"], error["message"], retryable=bool(error.get("retryable"))
-            )
-        )
-    return outcomes
+        answers = [{"error": _described(error)}] * len(items)
+    return {
+        index: answer["ok"] if "ok" in answer else _failure(calls, index, answer["error"])
+        for (index, _), answer in zip(items, answers, strict=True)
+    }
 
 
 def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Program:
@@ -100,5 +93,10 @@ def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Pr
     return outcomes
 
 
-def _failure(calls: Calls, index: int, error_type: str, message: str, *, retryable: bool) -> StepFailedError:
-    return StepFailedError(f"{calls.stage}[{index}]", error_type, message, retryable=retryable)
+def _described(error: StepFailedError) -> JsonObject:
+    return {"type": error.error_type, "message": error.message, "retryable": error.can_retry}
+
+
+def _failure(calls: Calls, index: int, error: Mapping[str, Any]) -> StepFailedError:
+    step = f"{calls.stage}[{index}]"
+    return StepFailedError(step, error["type"], error["message"], retryable=error["retryable"])

@@ -112,11 +112,8 @@ def _document(value: Json, path: str, problems: list[Problem], depth: int) -> Ex
 
 def member(path: str, key: str) -> str:
     """The JSONPath of a key of the object at `path`."""
-    return (
-        f"{path}.{key}"
-        if re.fullmatch(r"[^\W\d]\w*", key)
-        else f"{path}[{json.dumps(key, ensure_ascii=False)}]"
-    )
+    is_name = re.fullmatch(r"[^\W\d]\w*", key)
+    return f"{path}.{key}" if is_name else f"{path}[{json.dumps(key, ensure_ascii=False)}]"
 
 
 def _text(text: str) -> Expression:
