@@ -80,7 +80,7 @@ static uint64_t hash_word(const uint8_t *p, size_t n)
 
 static void simhash_add(struct simhash *s, uint64_t word)
 {
-    s->run = s->run << 16 | word >> 48;
+    s->run = s->run << 16 | ((word ^ word >> 40) & 0xffff);
     uint64_t mixed = (s->run ^ s->run >> 33) * 0xff51afd7ed558ccd;
     mixed ^= mixed >> 33;
     for (int bit = 0; bit < 64; bit++)

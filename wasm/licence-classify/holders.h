@@ -96,7 +96,8 @@ static inline bool ends_name(const uint8_t *start, const uint8_t *p, const uint8
             return true;
     if (*p == '.' && (p + 1 == end || p[1] <= ' '))
         return !is_abbreviation(start, p, end);
-    return match(p, end, "all rights reserved") || match(p, end, "http") || match(p, end, "\xe2\x80\x9d") ||
+    bool control = *p == 0xc2 && p[1] < 0xa0;
+    return control || match(p, end, "all rights reserved") || match(p, end, "http") || match(p, end, "\xe2\x80\x9d") ||
            match(p, end, "(http") || match(p, end, "copyright ") ||
            (p > start && p[-1] == ' ' && match_year(p, end) == 4);
 }
@@ -113,7 +114,7 @@ static const uint8_t *keep_name(struct holders *holders, const uint8_t *p, const
         size_t length = utf8_length(p, end);
         if (n + length > HOLDER_BYTES)
             break;
-        if (*p <= ' ') {
+        if (*p <= ' ' || *p == 0x7f) {
             if (name[n - 1] != ' ')
                 name[n++] = ' ';
             p++;
