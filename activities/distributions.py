@@ -19,6 +19,8 @@ MAX_METADATA_BYTES = 4 << 20
 MAX_PACKAGE_BYTES = 512 << 10
 MAX_TOTAL_BYTES = 16 << 20
 MAX_FIELD = 200
+MAX_EXPRESSION = 1_000
+MAX_CLASSIFIERS = 50
 
 SITES = (
     "lib/python3*/site-packages",
@@ -43,7 +45,7 @@ class Package(TypedDict):
     name: str
     version: str
     metadata: Metadata
-    hasText: bool  # noqa: N815 - JSON's spelling
+    hasText: bool
     text: str
     files: list[str]
     truncated: bool
@@ -68,23 +70,26 @@ def list_distributions(*, path: str | None = None) -> Listing:
     """List the packages of an environment by name, each with its licence texts joined.
 
     `path` is a virtual environment, a prefix or a site-packages directory; by default it is everything that
-    this process imports from. Reads only within the environment, wherever links or file names point. Limits: 5,000 packages, 512 KB of
-    text a package (`truncated` says where text was cut), 16 MB in all.
+    this process imports from. Only files within it are read, wherever links and names point. Limits: 5,000
+    packages, 512 KB of text a package (`truncated` says where text was cut), 16 MB in all.
+
     Raises InvalidError for a path that does not exist or has no packages.
     """
     root = _root(path) if path else None
     sites = _sites(root) if root else _imported()
     if not sites:
-        raise InvalidError([Problem("$.path", f"{path} has no Python packages, neither itself nor in {SITES[0]}")])
+        raise InvalidError([Problem("$.path", f"{path} has no Python packages, nor has its {SITES[0]}")])
     packages: dict[str, Package] = {}
     unreadable: list[Unreadable] = []
     budget = MAX_TOTAL_BYTES
     installed = ((root or site, folder) for site in sites for folder in _installed(site))
     for bounds, folder in islice(installed, MAX_PACKAGES):
         try:
-            package = _package(folder, bounds, min(budget, MAX_PACKAGE_BYTES))
+            package = _package(folder, bounds, max(0, min(budget, MAX_PACKAGE_BYTES)))
         except (OSError, ValueError) as error:
-            unreadable.append({"name": folder.name, "reason": f"{type(error).__name__}: {error}"})
+            unreadable.append(
+                {"name": _plain(folder.name), "reason": _plain(f"{type(error).__name__}: {error}")}
+            )
             continue
         budget -= len(package["text"].encode())
         # The first on the path is the one that is imported.
@@ -120,7 +125,8 @@ def _sites(root: Path) -> list[Path]:
 
 
 def _imported() -> list[Path]:
-    return [site for site in map(Path, sys.path) if site.is_dir() and next(_installed(site), None)]
+    sites = dict.fromkeys(Path(entry).resolve() for entry in sys.path)
+    return [site for site in sites if next(_installed(site), None)]
 
 
 def _installed(site: Path) -> Iterator[Path]:
@@ -130,7 +136,7 @@ def _installed(site: Path) -> Iterator[Path]:
 
 
 def _package(folder: Path, root: Path, budget: int) -> Package:
-    """Read one package, with at most `budget` bytes of text. Raises OSError or ValueError for broken metadata."""
+    """Read a package and at most `budget` bytes of text. Raises OSError or ValueError for broken metadata."""
     sources = (folder, folder / "METADATA", folder / "PKG-INFO")
     source = next((source for source in sources if source.is_file()), folder / "METADATA")
     if len(_read(source, root, MAX_METADATA_BYTES + 1)) > MAX_METADATA_BYTES:
@@ -147,9 +153,11 @@ def _package(folder: Path, root: Path, budget: int) -> Package:
         "name": name,
         "version": version,
         "metadata": {
-            "expression": headers.get("License-Expression"),
+            "expression": (headers.get("License-Expression") or "")[:MAX_EXPRESSION] or None,
             "license": field.partition("\n")[0][:MAX_FIELD] or None,
-            "classifiers": [c for c in headers.get_all("Classifier") or [] if c.startswith("License ::")],
+            "classifiers": [c for c in headers.get_all("Classifier") or [] if c.startswith("License ::")][
+                :MAX_CLASSIFIERS
+            ],
         },
         "hasText": bool(text.strip()),
         "text": text,
@@ -169,7 +177,7 @@ def _texts(folder: Path, root: Path, named: list[str], budget: int) -> tuple[str
             # A link that leads out of the environment, or a file that metadata names and nobody installed.
             continue
         texts.append(content[:budget].decode("utf-8", "replace"))
-        files.append(file.relative_to(folder).as_posix())
+        files.append(_plain(file.relative_to(folder).as_posix()))
         if len(content) > budget:
             return "\n\n".join(texts), files, True
         budget -= len(content)
@@ -177,14 +185,18 @@ def _texts(folder: Path, root: Path, named: list[str], budget: int) -> tuple[str
 
 
 def _licence_files(folder: Path, named: list[str]) -> list[Path]:
-    """What may hold a licence: PEP 639's `licenses` directory, files so called, and files that metadata names."""
-    found = {file for file in islice((folder / "licenses").rglob("*"), MAX_FILES) if file.is_file()}
-    found |= {file for file in islice(folder.glob("*"), MAX_FILES) if LICENCE_FILE.match(file.name) and file.is_file()}
-    for name in named[:MAX_FILES]:
-        file = folder / name
-        if ".." not in file.parts and file.is_relative_to(folder) and file.is_file():
-            found.add(file)
-    return sorted(file for file in found if not NO_LICENCE_FILE.match(file.name))
+    """What may hold a licence: the `licenses` directory of PEP 639, files so called, and files named."""
+    beside = (file for file in folder.glob("*") if LICENCE_FILE.match(file.name))
+    stated = (
+        folder / name for name in named if ".." not in Path(name).parts and not Path(name).is_absolute()
+    )
+    found = {
+        file
+        for files in ((folder / "licenses").rglob("*"), beside, stated)
+        for file in islice(files, MAX_FILES)
+        if file.is_file() and not NO_LICENCE_FILE.match(file.name)
+    }
+    return sorted(found)
 
 
 def _read(file: Path, root: Path, limit: int) -> bytes:
@@ -192,12 +204,17 @@ def _read(file: Path, root: Path, limit: int) -> bytes:
     real = file.resolve(strict=True)
     if not real.is_relative_to(root):
         raise PermissionError(f"{file.name} leads out of the environment")
-    # Nothing may be put in its place, and a pipe must not make us wait.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(real, flags), "rb") as stream:  # noqa: PTH123 - a descriptor, not a path
+    # A link put in its place meanwhile is refused, and a pipe does not make us wait.
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    with os.fdopen(os.open(real, flags), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise PermissionError(f"{file.name} is not a regular file")
         return stream.read(limit)
+
+
+def _plain(name: str) -> str:
+    """A file name as text: its bytes need not be UTF-8, but JSON's are."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _python(site: Path) -> str | None:

@@ -35,7 +35,7 @@ def _heading(report: "Report") -> Iterator[str]:
     if report["truncated"]:
         yield "**There are more packages than could be listed.**"
     if report["failed"]:
-        yield f"**{report['failed']} packages could not be classified.**"
+        yield f"**Packages that could not be classified: {report['failed']}.**"
 
 
 def _families(report: "Report") -> Iterator[str]:
@@ -74,7 +74,8 @@ def _to_look_at(report: "Report") -> Iterator[str]:
 
 
 def _packages(report: "Report") -> Iterator[str]:
-    yield from ("", "## Packages", "", "| package | version | family | licences | by | flags |", "|---|---|---|---|---|---|")
+    yield from ("", "## Packages", "")
+    yield from ("| package | version | family | licences | by | flags |", "|---|---|---|---|---|---|")
     yield from map(_row, report["packages"])
 
 
@@ -88,7 +89,7 @@ def _licences(licences: list[str]) -> str:
 
 
 def _cell(text: str, limit: int = MAX_CELL) -> str:
-    """What a package says of itself, made harmless: one line, no control characters, no Markdown of its own."""
+    """What a package says of itself, made harmless: one line, no control characters, no Markdown."""
     text = re.sub(r"[\x00-\x20\x7f-\x9f]+", " ", text).strip()
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", text)

@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
-from loom_core.activities import activity
-
 from activities.distributions import Unreadable
 from activities.licence_markdown import markdown
 from activities.licence_metadata import Described
 from activities.licences import FAMILIES, Claim, Family
+from loom_core.activities import activity
 
 # A licence that a text only mentions does not overrule what the metadata states.
 CERTAIN = 0.6
@@ -76,8 +75,10 @@ def licence_report(
     unreadable: Sequence[Unreadable] = (),
     truncated: bool = False,
 ) -> Report:
-    """Report on an environment, given the answers of `classify-metadata` for each of its packages and those of
-    `licence-classify` for the ones with a text. `{"error": ...}` in either stands for an answer that is missing.
+    """Report on an environment.
+
+    `metadata` is what `classify-metadata` answers for each of its packages, `texts` what `licence-classify`
+    answers for those with a text; `{"error": ...}` in either stands for an answer that is missing.
     """
     classified: dict[str, Any] = {text["name"]: text for text in texts if "error" not in text}
     described: list[Any] = [package for package in metadata if "error" not in package]
@@ -100,7 +101,7 @@ def licence_report(
 
 
 def _judge(package: Described, text: Classified | None) -> tuple[Entry, Conflict | None]:
-    """Decide between what the metadata states and what the text grants; a conflict is for a person to settle."""
+    """Decide between what the metadata states and what the text grants; a person settles conflicts."""
     stated: Claim = {"licences": package["licences"], "family": package["family"]}
     granted = _granted(text, stated)
     verdict, conflict = stated, None
@@ -109,7 +110,9 @@ def _judge(package: Described, text: Classified | None) -> tuple[Entry, Conflict
         if not set(granted["licences"]) <= set(stated["licences"]):
             verdict = granted
         if stated["family"] not in {"unknown", verdict["family"]}:
-            conflict = Conflict(name=package["name"], version=package["version"], text=granted, metadata=stated)
+            conflict = Conflict(
+                name=package["name"], version=package["version"], text=granted, metadata=stated
+            )
     entry: Entry = {
         "name": package["name"],
         "version": package["version"],
@@ -124,7 +127,7 @@ def _judge(package: Described, text: Classified | None) -> tuple[Entry, Conflict
 
 
 def _granted(text: Classified | None, stated: Claim) -> Claim | None:
-    """What the text grants. None when it grants nothing known, or mentions it where the metadata says more."""
+    """What the text grants; None for nothing known, or a mere mention where the metadata says more."""
     if text is None or text["family"] == "unknown":
         return None
     certain = any(licence["confidence"] >= CERTAIN for licence in text["licences"])

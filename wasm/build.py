@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - run as python -m wasm.build; the folder holds no package
 """Build the WASM activities from source: `python -m wasm.build [NAME...]`.
 
 An activity is a folder with C sources and a manifest.json. A build writes the module the manifest names and

@@ -151,9 +151,11 @@ static inline bool read_notice(struct holders *holders, const uint8_t **p, const
     size_t n = match_word(*p, end, "copyright");
     const uint8_t *after = *p + n, *name = skip_years(after, end, &sign, &year);
     *p = name > *p ? name : *p + 1;
-    if (name == end || name == after || !(n || (sign && year)) || MATCH_ANY(name, end, prose))
+    if (name == end || name == after || !(n || (sign && year)))
         return false;
     bool capital = (*name >= 'A' && *name <= 'Z') || *name >= 0x80;
+    if (!(year && capital) && MATCH_ANY(name, end, prose))
+        return false;
     if (year ? !capital && !is_letter(*name) : !capital || !(sign || bare))
         return false;
     *p = keep_name(holders, name, end);
