@@ -29,6 +29,7 @@ def compile_module(folder: Path, module: Path) -> str:
     sources = sorted(source.name for source in folder.glob("*.c"))
     command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, *sources, "-o", str(module.resolve())]
     subprocess.run(command, cwd=folder, check=True)  # noqa: S603 - a fixed compiler on our own sources
+    module.chmod(0o644)
     return hashlib.sha256(module.read_bytes()).hexdigest()
 
 

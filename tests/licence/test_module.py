@@ -96,6 +96,8 @@ def test_half_a_surrogate_pair_is_replaced(guest: Guest):
         b'{"name":"a","text":"\xed\xa0\x80"}',
         b'{"name":"a","text":"\xc0\x80"}',
         b'{"NAME":"a","text":"b"}',
+        b'{"nAME":"a","text":"b"}',
+        b'{"name":"a","text\\u0000":"b"}',
         b'{"name":"a","text":"b',
         b'{"name":"' + b"a" * 2000 + b'","text":"b"}',
     ],

@@ -257,10 +257,7 @@ static const char *read_request(struct reader r, struct slice *name, struct slic
         struct slice key, value;
         if (!read_string(&r, &key) || !eat(&r, ':') || !read_string(&r, &value))
             return "the input is not an object of strings";
-        const uint8_t *key_end = key.at + key.n;
-        bool is_name = key.n == 4 && match(key.at, key_end, "name") && key.at[0] == 'n';
-        bool is_text = key.n == 4 && match(key.at, key_end, "text") && key.at[0] == 't';
-        struct slice *into = is_name ? name : is_text ? text : NULL;
+        struct slice *into = is_string(key, "name") ? name : is_string(key, "text") ? text : NULL;
         if (!into || into->at)
             return "the input has a member that is unknown or there twice";
         *into = value;
@@ -309,7 +306,8 @@ bool classify(uint8_t *input, size_t n, uint8_t *scratch, struct writer *w)
     put_raw(w, ",\"words\":");
     put_number(w, words.count);
     put(w, '}');
-    if (w->n > w->cap)
+    bool fits = w->n <= w->cap;
+    if (!fits)
         put_failure(w, "the result is too large");
-    return w->n <= w->cap;
+    return fits;
 }

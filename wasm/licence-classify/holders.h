@@ -12,6 +12,13 @@ struct holders {
 
 static inline bool is_letter(uint8_t c) { return lower(c) >= 'a' && lower(c) <= 'z'; }
 
+static inline bool is_one_of(uint8_t c, const char *set)
+{
+    while (*set && c != (uint8_t)*set)
+        set++;
+    return *set;
+}
+
 /* Length of the ASCII word `word` (lower case) at `p`, letters in either case, or 0. */
 static inline size_t match(const uint8_t *p, const uint8_t *end, const char *word)
 {
@@ -64,10 +71,9 @@ static const uint8_t *skip_years(const uint8_t *p, const uint8_t *end, bool *sig
             *sign = true;
         else if ((n = match_year(p, end)))
             *year = true;
-        else if (*p == ' ' || *p == '\t' || *p == ',' || *p == '-' || *p == ':' || *p == '.' ||
-                 *p == '[')
+        else if (is_one_of(*p, " \t,-:.["))
             n = 1;
-        else if (((*p == '\n' || *p == '\r') && *year && last == ',') || (*p == '\n' && last == '\r'))
+        else if (is_one_of(*p, "\n\r") && *year && is_one_of(last, ",\r"))
             n = 1;
         else if (!(n = match(p, end, "\xe2\x80\x93")) && !(n = MATCH_ANY(p, end, fillers)))
             break;
@@ -85,21 +91,21 @@ static inline bool is_abbreviation(const uint8_t *start, const uint8_t *p, const
     const uint8_t *word = p;
     while (word > start && word[-1] > ' ' && word[-1] != ',')
         word--;
-    return p - word == 1 || (p - word > 2 && p[-2] == '.') || MATCH_ANY(word, end, known) == (size_t)(p - word);
+    size_t n = (size_t)(p - word);
+    return n == 1 || (n > 2 && p[-2] == '.') || (n && MATCH_ANY(word, end, known) == n);
 }
 
 static inline bool ends_name(const uint8_t *start, const uint8_t *p, const uint8_t *end)
 {
-    static const char stops[] = "\n\r<>\";{}[]|";
-    for (size_t i = 0; i < sizeof stops - 1; i++)
-        if (*p == (uint8_t)stops[i])
+    static const char *const stops[] = {"all rights reserved", "copyright ", "http", "(http", "\xe2\x80\x9d"};
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
+        if (match(p, end, stops[i]))
             return true;
     if (*p == '.' && (p + 1 == end || p[1] <= ' '))
         return !is_abbreviation(start, p, end);
     bool control = *p == 0xc2 && p[1] < 0xa0;
-    return control || match(p, end, "all rights reserved") || match(p, end, "http") || match(p, end, "\xe2\x80\x9d") ||
-           match(p, end, "(http") || match(p, end, "copyright ") ||
-           (p > start && p[-1] == ' ' && match_year(p, end) == 4);
+    bool year = p > start && p[-1] == ' ' && match_year(p, end) == 4;
+    return control || year || is_one_of(*p, "\n\r<>\";{}[]|");
 }
 
 /* Keep the name that starts at `p`, unless it is known already. Returns where it ends. */
@@ -124,8 +130,7 @@ static const uint8_t *keep_name(struct holders *holders, const uint8_t *p, const
         while (length--)
             name[n++] = *p++;
     }
-    while (n && (name[n - 1] == ' ' || name[n - 1] == ',' || name[n - 1] == '-' || name[n - 1] == '(' ||
-                 name[n - 1] == '*' || name[n - 1] == '#' || name[n - 1] == '/'))
+    while (n && is_one_of(name[n - 1], " ,-(*#/"))
         n--;
     holders->length[holders->n] = n;
     for (size_t i = 0; i < holders->n; i++) {
@@ -144,9 +149,12 @@ static const uint8_t *keep_name(struct holders *holders, const uint8_t *p, const
 static inline bool read_notice(struct holders *holders, const uint8_t **p, const uint8_t *end, bool bare)
 {
     static const char *const prose[] = {
-        "act",     "agent",    "and",    "disclaimer", "for", "fullname", "holder", "holders", "in",      "interest", "is",
-        "law",     "laws",     "license", "licence",   "name", "notice", "notices", "of",     "on",       "or",
-        "owner",   "owners",   "patent", "protection", "statement", "this", "trademark", "trademarks", "xxxx", "year", "yyyy"};
+        "act", "agent", "and", "disclaimer", "for", "fullname", "holder",
+        "holders", "in", "interest", "is", "law", "laws", "license",
+        "licence", "name", "notice", "notices", "of", "on", "or",
+        "owner", "owners", "patent", "protection", "statement", "this", "trademark",
+        "trademarks", "xxxx", "year", "yyyy",
+    };
     bool sign = false, year = false;
     size_t n = match_word(*p, end, "copyright");
     const uint8_t *after = *p + n, *name = skip_years(after, end, &sign, &year);

@@ -132,6 +132,14 @@ static inline bool read_string(struct reader *r, struct slice *string)
     return eat(r, '"');
 }
 
+static inline bool is_string(struct slice string, const char *text)
+{
+    size_t n = 0;
+    while (n < string.n && text[n] && string.at[n] == (uint8_t)text[n])
+        n++;
+    return n == string.n && !text[n];
+}
+
 static inline void put(struct writer *w, uint8_t c)
 {
     if (w->n < w->cap)
