@@ -39,7 +39,7 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
         raise InvalidError(problems)
     activities = Activities(functions, modules, blobs=_blobs(settings), cache=settings.data / "compiled")
     pipelines = load_pipelines(root / "pipelines", activities.names)
-    return App(settings, activities, pipelines, application(pipelines))
+    return App(settings, activities, pipelines, application(pipelines, activities.resolve))
 
 
 def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shipped]:

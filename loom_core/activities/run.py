@@ -1,11 +1,11 @@
 """Activities: everything `run_activity` does with one call, from its payload to its result."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loom_core.activities.definition import Definition
 from loom_core.activities.native import Native
@@ -69,12 +69,19 @@ class Activities:
         if problems:
             raise InvalidError(problems)
 
+    async def resolve(self, value: Json) -> Json:
+        """Put back the long strings that results had replaced by references.
+
+        Raises IntegrityError for a payload that is missing or damaged, InvalidError for too many of them.
+        """
+        return await resolve(self._blobs, value)
+
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self._activities)
 
     async def run(self, payload: JsonObject) -> Json:
-        """Serve `{"activity", "input" | "inputs", "run", "key"}`.
+        """Serve `{"activity", "run"}` with `"input"` and `"key"`, or with `"inputs"` and `"keys"`.
 
         For `input` the result is the output, and what goes wrong is raised: InvalidError, NotFoundError,
         IntegrityError, SandboxError, UnavailableError, or what the activity itself raises. For `inputs` it
@@ -84,8 +91,9 @@ class Activities:
         call = Call(str(payload["activity"]), str(payload.get("run", "")), str(payload.get("key", "")))
         inputs = payload.get("inputs")
         if isinstance(inputs, list | tuple):
-            calls = ((replace(call, key=f"{call.key}/{index}"), value) for index, value in enumerate(inputs))
-            result: Json = [await self._outcome(one, value) for one, value in calls]
+            keys = cast("Sequence[str]", payload.get("keys") or [""] * len(inputs))
+            calls = zip(keys, inputs, strict=True)
+            result: Json = [await self._outcome(replace(call, key=key), value) for key, value in calls]
         else:
             result = await self._call(call, payload.get("input"))
         size = len(encode(result))

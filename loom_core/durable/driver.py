@@ -87,10 +87,12 @@ class Drive:
         context = self._context
         match step:
             case commands.CallActivity():
-                payload = {"activity": step.name, "input": step.input, "run": self._run, "key": self._key()}
+                key = step.key or self._key()
+                payload = {"activity": step.name, "input": step.input, "run": self._run, "key": key}
                 return context.call_activity(ACTIVITY, input=payload)
             case commands.CallBatch():
-                payload = {"activity": step.name, "inputs": step.inputs, "run": self._run, "key": self._key()}
+                keys = step.keys or self._keys(len(step.inputs))
+                payload = {"activity": step.name, "inputs": step.inputs, "run": self._run, "keys": keys}
                 return context.call_activity(ACTIVITY, input=payload)
             case commands.RunProgram():
                 payload = {"program": step.program, "payload": step.input, "run": self._run}
@@ -108,6 +110,10 @@ class Drive:
     def _key(self) -> str:
         self.number += 1
         return f"{self._context.instance_id}:{self.number}"
+
+    def _keys(self, count: int) -> list[str]:
+        call = self._key()
+        return [f"{call}/{index}" for index in range(count)]
 
     def _instant(self, step: commands.Now | commands.Publish | commands.ContinueAsNew) -> Started:
         match step:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_core.durable.runs import Runs
 from loom_core.http import health, pipelines, problems, runs
+from loom_core.http.documents import Resolve
 from loom_core.http.limits import BodyLimit
 
 PREFIX = "/api"
@@ -27,8 +28,11 @@ _SCOPE_KEYS = (
 )
 
 
-def application(shipped: Mapping[str, pipelines.Shipped]) -> ASGIApp:
-    """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`."""
+def application(shipped: Mapping[str, pipelines.Shipped], resolve: Resolve) -> ASGIApp:
+    """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`.
+
+    `resolve` puts back the long strings that a run's output holds by reference.
+    """
     app = FastAPI(
         title="Loom",
         summary="Durable pipelines",
@@ -37,6 +41,7 @@ def application(shipped: Mapping[str, pipelines.Shipped]) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.resolve = resolve
     problems.install(app)
     for routes in (health.routes, pipelines.router(shipped), runs.routes):
         app.include_router(routes)

@@ -1,8 +1,11 @@
 """Runs as JSON documents."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from fastapi import Request
 from pydantic import BaseModel
 
 from loom_core.durable.runs import Run, Status
@@ -41,6 +44,8 @@ class RunList(BaseModel):
     next: str | None
 
 
+type Resolve = Callable[[Json], Awaitable[Json]]
+
 _COUNTS = ("done", "total", "skipped", "failed")
 
 
@@ -57,6 +62,12 @@ def document(run: Run, *, brief: bool = False) -> dict[str, Json]:
         "createdAt": _iso(run.created),
         "updatedAt": _iso(run.updated),
     }
+
+
+async def whole(run: Run, request: Request) -> dict[str, Json]:
+    """The run as JSON with its input and its output, the long strings in their places."""
+    resolve: Resolve = request.app.state.resolve
+    return document(replace(run, output=await resolve(run.output)))
 
 
 def _iso(moment: datetime) -> str:

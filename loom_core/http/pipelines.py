@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from loom_core.activities.schema import Schema
 from loom_core.durable.runs import Start
 from loom_core.errors import InvalidError, NotFoundError, Problem
-from loom_core.http.documents import RunDocument, document
+from loom_core.http.documents import RunDocument, whole
 from loom_core.http.runs import runs_of
 from loom_core.wire.json import Json, JsonObject, canonical
 
@@ -90,7 +90,7 @@ def router(shipped: Mapping[str, Shipped]) -> APIRouter:
         headers = {"Location": f"{request.scope.get('root_path', '')}/runs/{run_id}"}
         if seconds:
             headers["Preference-Applied"] = f"wait={seconds}"
-        return JSONResponse(document(run), 200 if seconds and run.is_finished else 202, headers)
+        return JSONResponse(await whole(run, request), 200 if seconds and run.is_finished else 202, headers)
 
     return routes
 

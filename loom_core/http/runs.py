@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from loom_core.durable.runs import Control, Runs, Status
 from loom_core.errors import InvalidError
-from loom_core.http.documents import RunDocument, RunList, document
+from loom_core.http.documents import RunDocument, RunList, document, whole
 from loom_core.http.stream import END, follow
 from loom_core.wire.json import canonical
 
@@ -33,13 +33,13 @@ async def list_runs(
 
 @routes.get("/{run_id}", response_class=JSONResponse, responses={200: {"model": RunDocument}})
 async def get_run(run_id: str, request: Request) -> JSONResponse:
-    return JSONResponse(document(await runs_of(request).get(run_id)))
+    return JSONResponse(await whole(await runs_of(request).get(run_id), request))
 
 
 @routes.post("/{run_id}/{action}", response_class=JSONResponse, responses={200: {"model": RunDocument}})
 async def control_run(run_id: str, action: Control, request: Request) -> JSONResponse:
     """Doing it again changes nothing; 409 says what else to do with a run that has ended."""
-    return JSONResponse(document(await runs_of(request).control(run_id, action)))
+    return JSONResponse(await whole(await runs_of(request).control(run_id, action), request))
 
 
 @routes.post("/{run_id}/events/{name}", status_code=202, response_class=Response)

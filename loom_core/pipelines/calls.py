@@ -23,7 +23,7 @@ type Report = Callable[[int, int], Publish]
 class Calls:
     """What the calls of one scatter have in common.
 
-    `seed` makes their retries differ from those of other stages and runs. With `stop` the first failure ends
+    `seed` begins their keys, which differ from those of other stages and runs. With `stop` the first failure ends
     the scatter, else failures are outcomes.
     """
 
@@ -35,15 +35,18 @@ class Calls:
     stop: bool
 
 
-def call(activity: str, taken: Json, retry: RetryPolicy | None, seed: str) -> Program:
-    """Call an activity until it succeeds or may not be tried again. Raises its last StepFailedError."""
+def call(activity: str, taken: Json, retry: RetryPolicy | None, key: str) -> Program:
+    """Call an activity until it succeeds or may not be tried again. Raises its last StepFailedError.
+
+    `key` makes this call's retries differ from those of others, and is every attempt's idempotency key.
+    """
     failures = 0
     while True:
         try:
-            return (yield CallActivity(activity, taken))
+            return (yield CallActivity(activity, taken, key=key))
         except StepFailedError as error:
             failures += 1
-            wait = delay(retry, failures, seed) if retry is not None and error.can_retry else None
+            wait = delay(retry, failures, key) if retry is not None and error.can_retry else None
             if wait is None:
                 raise
         yield Sleep(wait)
@@ -75,7 +78,11 @@ def call_batch(calls: Calls, items: Sequence[Item], report: Report | None) -> Pr
 
 def _answers(calls: Calls, items: Sequence[Item]) -> Program:
     try:
-        answers: Any = yield CallBatch(calls.activity, tuple(taken for _, taken in items))
+        inputs, keys = (
+            tuple(taken for _, taken in items),
+            tuple(f"{calls.seed}/{index}" for index, _ in items),
+        )
+        answers: Any = yield CallBatch(calls.activity, inputs, keys=keys)
     except StepFailedError as error:
         answers = [{"error": _described(error)}] * len(items)
     return {

@@ -244,7 +244,9 @@ async def test_an_activity_can_ask_for_the_call_it_serves():
         "run-1",
         "k",
     ]
-    batch = await activities.run({"activity": "who", "inputs": [1, 2], "run": "run-1", "key": "k"})
+    batch = await activities.run(
+        {"activity": "who", "inputs": [1, 2], "run": "run-1", "keys": ["k/0", "k/1"]}
+    )
     assert [outcome["ok"][2] for outcome in batch] == ["k/0", "k/1"]
     with pytest.raises(LookupError):
         current_call.get()

@@ -52,7 +52,10 @@ def test_an_activity_call_carries_the_run_and_a_key_of_its_own(play):
 
     assert run.log == [
         ("activity", {"activity": "double", "input": 1, "run": "run-1", "key": "run-1:1"}),
-        ("activity", {"activity": "double", "inputs": [1, 2], "run": "run-1", "key": "run-1:2"}),
+        (
+            "activity",
+            {"activity": "double", "inputs": [1, 2], "run": "run-1", "keys": ["run-1:2/0", "run-1:2/1"]},
+        ),
     ]
 
 

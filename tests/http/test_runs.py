@@ -51,6 +51,17 @@ async def test_a_run_that_ends_within_the_preferred_wait_is_answered_finished(ap
     assert answer.headers["preference-applied"] == "wait=9"
 
 
+async def test_long_strings_of_the_output_are_in_their_places(api, runs):
+    key = {"Idempotency-Key": "k"}
+    run_id = (await api.post("/pipelines/noop/runs", json={}, headers=key)).json()["runId"]
+    await runs.change(run_id, status="completed", output={"$ref": "payloads/x", "bytes": 8})
+
+    waited = await api.post("/pipelines/noop/runs", json={}, headers={**key, "Prefer": "wait=9"})
+
+    assert waited.json()["output"] == "put back"
+    assert (await api.get(f"/runs/{run_id}")).json()["output"] == "put back"
+
+
 async def test_a_run_that_takes_longer_is_answered_accepted(api):
     answer = await api.post("/pipelines/noop/runs", json={}, headers={"Prefer": "wait=1"})
 

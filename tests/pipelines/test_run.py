@@ -501,3 +501,40 @@ def test_any_scatter_keeps_order_and_concurrency_and_replays(
         assert progress["total"] == len(picked)
 
     assert bench.peak <= max(1, concurrency)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_every_attempt_at_an_item_has_the_same_key_and_no_other_item_has_it(batch):
+    from loom_core.wire.commands import CallActivity, CallBatch
+
+    attempts, keys = Counter(), {}
+
+    def twice(number):
+        attempts[number] += 1
+        if attempts[number] < 3:
+            raise UnavailableError("later")
+        return number
+
+    bench = Bench({"echo": twice})
+    perform = bench.perform
+
+    def listen(command, done):
+        match command:
+            case CallActivity():
+                keys.setdefault(command.input, []).append(command.key)
+            case CallBatch():
+                for value, key in zip(command.inputs, command.keys, strict=True):
+                    keys.setdefault(value, []).append(key)
+            case _:
+                pass
+        return perform(command, done)
+
+    bench.perform = listen
+    stage = scatter(
+        config={"concurrency": 4, "retryPolicy": {"maxAttempts": 3, "backoffMs": 10}},
+        executorConfig={"batchSize": batch},
+    )
+    assert bench.run(pipeline_program, payload([stage], {"items": [1, 2, 3]}), replay=False) == [1, 2, 3]
+
+    assert {number: len(seen) for number, seen in keys.items()} == {1: 3, 2: 3, 3: 3}
+    assert len({key for seen in keys.values() for key in seen}) == 3
