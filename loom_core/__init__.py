@@ -1,1 +1,17 @@
-"""Loom: durable execution for AI agents. Public names load on first use, so they cost no cold start."""
+"""Loom: durable execution for AI agents. The public names load on first use and cost no cold start."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loom_core.activities import activity, current_call
+
+__all__ = ["activity", "current_call"]
+
+_ROOMS = {"activity": "loom_core.activities", "current_call": "loom_core.activities"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)

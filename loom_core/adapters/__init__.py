@@ -1,0 +1,1 @@
+"""The ports' implementations. Only the composition root imports them."""

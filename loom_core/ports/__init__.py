@@ -1,0 +1,1 @@
+"""What Loom needs from the world, as Protocols. Adapters satisfy them without inheriting."""

@@ -21,6 +21,8 @@ class CallActivity:
     input: Json
     timeout: float | None = None
     """Seconds until the program is thrown `TimedOutError`; None waits for ever."""
+    key: str = ""
+    """The idempotency key: the same for every attempt at the same work. The driver gives one if it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class CallBatch:
     name: str
     inputs: tuple[Json, ...]
     timeout: float | None = None
+    keys: tuple[str, ...] = ()
+    """An idempotency key for each input; the driver gives them if it is empty."""
 
 
 @dataclass(frozen=True, slots=True)

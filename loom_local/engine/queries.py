@@ -52,7 +52,7 @@ class Queries:
 
     async def instance(self, instance_id: str, *, with_input: bool) -> Seen | None:
         loaded = self._engine.instances.peek(instance_id)
-        if loaded is not None and loaded.uncommitted and loaded.last_commit is not None:
+        if loaded is not None and loaded.last_commit is not None:
             await loaded.last_commit
         row = self._row(instance_id)
         if row is None:
@@ -66,8 +66,8 @@ class Queries:
             if seen is None or condition(seen.instance):
                 return seen
             loaded = self._engine.instances.peek(instance_id)
-            if loaded is None or not loaded.uncommitted:
-                break  # memory is no further than the disk, so the next change will be noticed
+            if loaded is None or loaded.settled:
+                break  # the next change will be noticed
         instance = await self._engine.waiters.wait(instance_id, condition)
         return Seen(instance, self._input(instance_id) if with_input else None)
 
@@ -149,7 +149,7 @@ class Queries:
         """None for an entity that has no state, no lock and no messages."""
         row = (
             self._engine.database.reader()
-            .execute("SELECT id, state, modified_at, locked_by FROM entities WHERE id = ?", (entity_id,))
+            .execute("SELECT id, state, modified_at, lock_parent FROM entities WHERE id = ?", (entity_id,))
             .fetchone()
         )
         _, state, modified_at, locked_by = row or (entity_id, None, 0.0, None)
@@ -180,7 +180,7 @@ class Queries:
         rows = (
             self._engine.database.reader()
             .execute(
-                f"SELECT id, state, modified_at, locked_by FROM entities WHERE {' AND '.join(where)} "
+                f"SELECT id, state, modified_at, lock_parent FROM entities WHERE {' AND '.join(where)} "
                 "ORDER BY id LIMIT ?",
                 (*values, limit + 1),
             )

@@ -81,6 +81,11 @@ class Instance:
         return self.status in TERMINAL
 
     @property
+    def settled(self) -> bool:
+        """Whether the disk knows all that memory knows."""
+        return self.last_commit is None or self.last_commit.done()
+
+    @property
     def idle(self) -> bool:
         """Nothing in memory that is not on disk, and nothing to do."""
         return not (self.inbox or self.busy or self.queued or self.uncommitted)

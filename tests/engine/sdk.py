@@ -15,13 +15,15 @@ from durabletask.internal import helpers
 from durabletask.internal import orchestrator_service_pb2 as pb
 
 from loom_local.engine.worker import ActivityCall, ActivityOutcome, EngineLimits
+from loom_local.sidecar.channel import directory
 from loom_local.sidecar.service import Sidecar
 
 
 class App:
     """A registry of functions that is a `Worker` too."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: str = "in-process") -> None:
+        self.transport = transport
         self.orchestrators: dict[str, Callable[..., Any]] = {}
         self.activities: dict[str, Callable[..., Any]] = {}
         self.entities: dict[str, Callable[..., Any]] = {}
@@ -71,6 +73,8 @@ async def hub(
     """An engine over `path` with an in-process client."""
     sidecar = Sidecar(path, app, durable=False, limits=limits)
     await sidecar.start()
+    if app.transport == "grpc":
+        directory.remove(sidecar.address)
     client = df.DurableFunctionsClient(binding(sidecar.address))
     try:
         yield sidecar, client

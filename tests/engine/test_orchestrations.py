@@ -52,17 +52,24 @@ async def test_a_fan_out_of_a_thousand_is_dispatched_in_few_steps(app: App, path
 
 
 async def test_two_starts_of_one_id_at_once_make_one_run(app: App, path: Path) -> None:
-    async with hub(with_steps(app), path) as (_, client):
+    @app.orchestrator
+    def waiting(context, n):
+        yield context.wait_for_external_event("go")
+        return n
+
+    async with hub(app, path) as (_, client):
         outcomes = await asyncio.gather(
-            *(client.schedule_new_orchestration("three", input=1, instance_id="same") for _ in range(20)),
+            *(client.schedule_new_orchestration("waiting", input=1, instance_id="same") for _ in range(20)),
             return_exceptions=True,
         )
 
         assert sorted(type(o).__name__ for o in outcomes) == ["AioRpcError"] * 19 + ["str"]
         refused = next(o for o in outcomes if not isinstance(o, str))
         assert refused.code().name == "ALREADY_EXISTS"
+        await client.raise_orchestration_event("same", "go")
         state = await client.wait_for_orchestration_completion("same", timeout=10)
-        assert state.serialized_output == "8"
+        assert state.serialized_output == "1"
+        assert len(app.dispatches) == 2
 
 
 async def test_an_ended_run_is_replaced_by_a_new_start_unless_the_policy_forbids_it(

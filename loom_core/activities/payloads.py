@@ -1,0 +1,110 @@
+"""Payloads: long strings travel beside a run's history, in the blob store, named by their content."""
+
+import asyncio
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import batched
+
+from loom_core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
+from loom_core.ports.blobs import BlobStore
+from loom_core.wire.json import Json
+
+INLINE_BYTES = 16 * 1024
+STRING_BYTES = 1024
+MAX_RESOLVED_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 200
+
+_NAME = re.compile(r"payloads/[0-9a-f]{64}\Z")
+_AT_ONCE = 16
+
+
+async def spill(blobs: BlobStore, value: Json) -> Json:
+    """Store each string over STRING_BYTES and put `{"$ref": "payloads/<sha256>", "bytes": n}` in its place.
+
+    Raises InvalidError for a document nested deeper than MAX_DEPTH.
+    """
+    stored: dict[str, bytes] = {}
+
+    def refer(leaf: Json) -> Json:
+        data = leaf.encode() if isinstance(leaf, str) and len(leaf) * 4 > STRING_BYTES else b""
+        if len(data) <= STRING_BYTES:
+            return leaf
+        name = f"payloads/{hashlib.sha256(data).hexdigest()}"
+        stored[name] = data
+        return {"$ref": name, "bytes": len(data)}
+
+    spilled = _map(value, refer)
+    for group in batched(stored.items(), _AT_ONCE, strict=False):
+        await asyncio.gather(*(_store(blobs, name, data) for name, data in group))
+    return spilled
+
+
+async def resolve(blobs: BlobStore, value: Json) -> Json:
+    """Put back every string that `spill` has taken out.
+
+    Raises IntegrityError for a payload that is missing or is not what its name says, and InvalidError above
+    MAX_RESOLVED_BYTES in all or below MAX_DEPTH.
+    """
+    wanted = Counter(_references(value))
+    texts: dict[str, str] = {}
+    size = 0
+    for group in batched(wanted, _AT_ONCE, strict=False):
+        for name, data in zip(
+            group, await asyncio.gather(*(_fetch(blobs, name) for name in group)), strict=True
+        ):
+            texts[name] = data.decode()
+            size += len(data) * wanted[name]
+        if size > MAX_RESOLVED_BYTES:
+            raise InvalidError(f"the payloads referred to have more than {MAX_RESOLVED_BYTES} bytes")
+    return _map(value, lambda leaf: texts.get(_referred(leaf) or "", leaf)) if texts else value
+
+
+async def _store(blobs: BlobStore, name: str, data: bytes) -> None:
+    try:
+        await blobs.put(name, data, if_absent=True)
+    except ConflictError:
+        return  # the same content is there already
+
+
+async def _fetch(blobs: BlobStore, name: str) -> bytes:
+    try:
+        data = (await blobs.get(name)).data
+    except NotFoundError:
+        raise IntegrityError(f"{name} is missing") from None
+    if name != f"payloads/{hashlib.sha256(data).hexdigest()}":
+        raise IntegrityError(f"{name} is not what was stored under this name")
+    return data
+
+
+def _references(value: Json) -> Iterator[str]:
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if name := _referred(value):
+                yield name
+            else:
+                pending.extend(value.values())
+        elif isinstance(value, list | tuple):
+            pending.extend(value)
+
+
+def _referred(value: Json) -> str | None:
+    """The blob a reference names; None for every other value, whatever else it calls `$ref`."""
+    if not isinstance(value, dict) or len(value) != 2 or "bytes" not in value:
+        return None
+    name = value.get("$ref")
+    return name if isinstance(name, str) and _NAME.match(name) else None
+
+
+def _map(value: Json, leaf: Callable[[Json], Json], depth: int = 0) -> Json:
+    """Rebuild a document from its leaves: everything that is no list and no object, and references."""
+    if depth > MAX_DEPTH:
+        raise InvalidError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, list | tuple):
+        return [_map(item, leaf, depth + 1) for item in value]
+    if isinstance(value, dict) and not _referred(value):
+        return {key: _map(item, leaf, depth + 1) for key, item in value.items()}
+    return leaf(value)

@@ -1,0 +1,121 @@
+"""Activities: everything `run_activity` does with one call, from its payload to its result."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from loom_core.activities.definition import Definition
+from loom_core.activities.native import Native
+from loom_core.activities.payloads import INLINE_BYTES, resolve, spill
+from loom_core.activities.schema import encode
+from loom_core.activities.wasm import Wasm
+from loom_core.errors import InvalidError, LoomError, NotFoundError, Problem
+from loom_core.ports.blobs import BlobStore
+from loom_core.wire.json import Json, JsonObject
+
+if TYPE_CHECKING:
+    from loom_core.activities.sandbox import Sandbox
+
+MAX_RESULT_BYTES = 32 * 1024 * 1024
+_MAX_MESSAGE = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`key` is the same for every attempt at the same step: hand it on as an idempotency key."""
+
+    activity: str
+    run: str
+    key: str
+
+
+current_call: ContextVar[Call] = ContextVar("current_call")
+"""The call that is being served, for an activity that asks."""
+
+
+class Activities:
+    """The activities of an app, by name."""
+
+    def __init__(
+        self,
+        functions: Iterable[Callable[..., Any]],
+        modules: Iterable[Definition] = (),
+        *,
+        blobs: BlobStore,
+        cache: Path | None = None,
+    ) -> None:
+        """Take functions named by `@activity` and the definitions of WASM modules.
+
+        Compiled modules are kept in the directory `cache`, which must be this user's alone; with None every
+        process compiles them anew. Raises InvalidError naming every two that claim the same name.
+        """
+
+        @lru_cache
+        def sandbox() -> "Sandbox":
+            from loom_core.activities.sandbox import Sandbox  # noqa: PLC0415 - 80 ms for WASM activities only
+
+            return Sandbox(blobs, cache)
+
+        self._blobs = blobs
+        self._activities: dict[str, Native | Wasm] = {}
+        problems: list[Problem] = []
+        for one in [*map(Native, functions), *(Wasm(module, sandbox) for module in modules)]:
+            other = self._activities.setdefault(one.name, one)
+            if other is not one:
+                problems.append(Problem(one.source, f"{other.source} also defines the activity {one.name}"))
+        if problems:
+            raise InvalidError(problems)
+
+    async def resolve(self, value: Json) -> Json:
+        """Put back the long strings that results had replaced by references.
+
+        Raises IntegrityError for a payload that is missing or damaged, InvalidError for too many of them.
+        """
+        return await resolve(self._blobs, value)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._activities)
+
+    async def run(self, payload: JsonObject) -> Json:
+        """Serve `{"activity", "run"}` with `"input"` and `"key"`, or with `"inputs"` and `"keys"`.
+
+        For `input` the result is the output, and what goes wrong is raised: InvalidError, NotFoundError,
+        IntegrityError, SandboxError, UnavailableError, or what the activity itself raises. For `inputs` it
+        is a list with `{"ok": output}` or `{"error": {"type", "message", "retryable"}}` for each, in order.
+        A result over INLINE_BYTES has its long strings replaced by references, which inputs may carry.
+        """
+        call = Call(str(payload["activity"]), str(payload.get("run", "")), str(payload.get("key", "")))
+        inputs = payload.get("inputs")
+        if isinstance(inputs, list | tuple):
+            keys = cast("Sequence[str]", payload.get("keys") or [""] * len(inputs))
+            calls = zip(keys, inputs, strict=True)
+            result: Json = [await self._outcome(replace(call, key=key), value) for key, value in calls]
+        else:
+            result = await self._call(call, payload.get("input"))
+        size = len(encode(result))
+        if size > MAX_RESULT_BYTES:
+            raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
+        return await spill(self._blobs, result) if size > INLINE_BYTES else result
+
+    async def _call(self, call: Call, value: Json) -> Json:
+        if call.activity not in self._activities:
+            raise NotFoundError(f"there is no activity {call.activity!r}")
+        token = current_call.set(call)
+        try:
+            return await self._activities[call.activity].call(await resolve(self._blobs, value))
+        finally:
+            current_call.reset(token)
+
+    async def _outcome(self, call: Call, value: Json) -> Json:
+        try:
+            output = await self._call(call, value)
+            encode(output)
+        except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
+            retryable = not isinstance(error, LoomError) or error.retryable
+            message = str(error)[:_MAX_MESSAGE]
+            return {"error": {"type": type(error).__name__, "message": message, "retryable": retryable}}
+        return {"ok": output}

@@ -1,0 +1,122 @@
+"""The sandbox: JSON in, JSON out, through the loom reactor ABI, in an instance that serves one call.
+
+A module exports `memory`, `loom_alloc(len) -> ptr` (0: out of memory), `loom_run(ptr, len) -> i64` and
+perhaps `_initialize()`. What `loom_run` returns is `ptr << 32 | failed << 31 | len`, the place of the output
+or, if `failed`, of an error. This file and those it imports load wasmtime; only WASM activities import it.
+"""
+
+import asyncio
+import ctypes
+import math
+import time
+from pathlib import Path
+from typing import cast
+
+from pydantic_core import from_json
+from wasmtime import Func, InstancePre, Memory, Store, Trap, TrapCode, WasmtimeError
+
+from loom_core.activities.definition import Definition, Limits
+from loom_core.activities.engine import ENGINE, TICK
+from loom_core.activities.modules import Modules, publish
+from loom_core.errors import SandboxError
+from loom_core.ports.blobs import BlobStore
+from loom_core.wire.json import Json
+
+MEMORY_MB = 1024
+_MAX_REASON = 1_000
+
+
+class Sandbox:
+    """Runs modules on worker threads; the memory limits of those that run add up to MEMORY_MB at most."""
+
+    def __init__(self, blobs: BlobStore, cache: Path | None) -> None:
+        self._published: set[str] = set()
+        self._blobs = blobs
+        self._modules = Modules(blobs, cache)
+        self._free_mb = MEMORY_MB
+        self._freed = asyncio.Condition()
+
+    async def run(self, definition: Definition, data: bytes) -> Json:
+        """Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises."""
+        if definition.source and definition.digest not in self._published:
+            await publish(definition, self._blobs)
+            self._published.add(definition.digest)
+        module = await self._modules.get(definition.digest)
+        limits = definition.limits
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._free_mb >= limits.max_memory_mb)
+            self._free_mb -= limits.max_memory_mb
+        try:
+            return await asyncio.to_thread(_run, module, limits, data)
+        finally:
+            async with self._freed:
+                self._free_mb += limits.max_memory_mb
+                self._freed.notify_all()
+
+
+def _run(module: InstancePre, limits: Limits, data: bytes) -> Json:
+    seconds = limits.max_execution_ms / 1000
+    memory = limits.max_memory_mb * 1024 * 1024
+    reason = None
+    started = time.monotonic()
+    with Store(ENGINE) as store:
+        store.set_limits(memory_size=memory, table_elements=20_000, instances=1, tables=4, memories=1)
+        store.set_epoch_deadline(math.ceil(seconds / TICK) + 1)
+        try:
+            failed, output = _exchange(store, module, limits, data)
+        except (Trap, WasmtimeError) as error:
+            failed, output, reason = False, b"", _explain(error, limits)
+    if reason is None and time.monotonic() - started > seconds:
+        reason = _too_long(limits)
+    if reason or failed:
+        raise SandboxError(reason or f"the module reports: {output.decode(errors='replace')[:_MAX_REASON]}")
+    try:
+        return from_json(output, allow_inf_nan=False)
+    except ValueError as error:
+        raise SandboxError(f"the module's output is not JSON: {error}") from None
+
+
+def _exchange(store: Store, module: InstancePre, limits: Limits, data: bytes) -> tuple[bool, bytes]:
+    """Hand the input in, run, and copy the result out: whether it is an error, and its bytes."""
+    exports = module.instantiate(store).exports(store)
+    memory = cast(Memory, exports["memory"])
+    if "_initialize" in exports:
+        cast(Func, exports["_initialize"])(store)
+    pointer = cast(Func, exports["loom_alloc"])(store, len(data)) & 0xFFFFFFFF
+    if pointer == 0:
+        raise SandboxError(
+            f"the module is out of memory for its input; its limit is {limits.max_memory_mb} MB"
+        )
+    ctypes.memmove(_address(store, memory, pointer, len(data)), data, len(data))
+    result = cast(Func, exports["loom_run"])(store, pointer, len(data))
+    pointer, length = (result >> 32) & 0xFFFFFFFF, result & 0x7FFFFFFF
+    if length > limits.max_output_bytes:
+        raise SandboxError(f"the module's output has {length} bytes; its limit is {limits.max_output_bytes}")
+    return bool(result & 0x80000000), ctypes.string_at(_address(store, memory, pointer, length), length)
+
+
+def _address(store: Store, memory: Memory, pointer: int, length: int) -> int:
+    """Where the guest's bytes lie in this process, once they are known to be the guest's."""
+    size = memory.data_len(store)
+    if pointer + length > size:
+        raise SandboxError(f"the module points at {length} bytes at {pointer}; its memory ends at {size}")
+    return ctypes.addressof(memory.data_ptr(store).contents) + pointer
+
+
+def _explain(error: Trap | WasmtimeError, limits: Limits) -> str:
+    match error.trap_code if isinstance(error, Trap) else None:
+        case None:
+            return f"the module cannot be started: {' '.join(str(error).split())[:_MAX_REASON]}"
+        case TrapCode.INTERRUPT:
+            return _too_long(limits)
+        case TrapCode.UNREACHABLE:
+            return (
+                "the module gave up (unreachable), as modules do when they panic or get no more memory;"
+                f" its limit is {limits.max_memory_mb} MB"
+            )
+        case code:
+            return f"the module trapped: {code.name.lower().replace('_', ' ')}"
+
+
+def _too_long(limits: Limits) -> str:
+    return f"the module ran longer than its limit of {limits.max_execution_ms} ms"

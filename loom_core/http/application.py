@@ -1,0 +1,63 @@
+"""The FastAPI application, as it is mounted under /api."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from loom_core.durable.runs import Runs
+from loom_core.http import health, pipelines, problems, runs
+from loom_core.http.documents import Resolve
+from loom_core.http.limits import BodyLimit
+
+PREFIX = "/api"
+_SCOPE_KEYS = (
+    "type",
+    "asgi",
+    "http_version",
+    "server",
+    "client",
+    "scheme",
+    "method",
+    "path",
+    "raw_path",
+    "query_string",
+    "headers",
+    "extensions",
+)
+
+
+def application(shipped: Mapping[str, pipelines.Shipped], resolve: Resolve) -> ASGIApp:
+    """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`.
+
+    `resolve` puts back the long strings that a run's output holds by reference.
+    """
+    app = FastAPI(
+        title="Loom",
+        summary="Durable pipelines",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.resolve = resolve
+    problems.install(app)
+    for routes in (health.routes, pipelines.router(shipped), runs.routes):
+        app.include_router(routes)
+    return BodyLimit(app)
+
+
+class Delegate(Response):
+    """A response that lets an ASGI application answer the request, streaming both ways.
+
+    It is what the Functions worker's own web server sends; the scope is cleaned of that server's routing.
+    """
+
+    def __init__(self, app: ASGIApp, runs: Runs | None = None) -> None:
+        super().__init__()
+        self._app, self._runs = app, runs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clean = {key: scope[key] for key in _SCOPE_KEYS if key in scope}
+        await self._app(clean | {"root_path": PREFIX, "state": {"runs": self._runs}}, receive, send)

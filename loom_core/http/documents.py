@@ -1,0 +1,74 @@
+"""Runs as JSON documents."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from loom_core.durable.runs import Run, Status
+from loom_core.wire.json import Json
+
+
+class StageProgress(BaseModel):
+    done: int
+    total: int
+    skipped: int
+    failed: int
+
+
+class RunError(BaseModel):
+    type: str
+    message: str
+
+
+class RunDocument(BaseModel):
+    """A run; in a list `input` and `output` are left out."""
+
+    runId: str  # noqa: N815 - the wire's spelling
+    pipeline: str
+    version: str
+    status: Status
+    input: Any = None
+    output: Any = None
+    error: RunError | None
+    progress: dict[str, StageProgress]
+    createdAt: str  # noqa: N815 - the wire's spelling
+    updatedAt: str  # noqa: N815 - the wire's spelling
+
+
+class RunList(BaseModel):
+    runs: list[RunDocument]
+    next: str | None
+
+
+type Resolve = Callable[[Json], Awaitable[Json]]
+
+_COUNTS = ("done", "total", "skipped", "failed")
+
+
+def document(run: Run, *, brief: bool = False) -> dict[str, Json]:
+    """The run as JSON; a brief one leaves out the input and the output, which may be large."""
+    return {
+        "runId": run.id,
+        "pipeline": run.pipeline,
+        "version": run.version,
+        "status": run.status,
+        **({} if brief else {"input": run.input, "output": run.output}),
+        "error": run.error,
+        "progress": {name: {k: stage.get(k, 0) for k in _COUNTS} for name, stage in run.stages.items()},
+        "createdAt": _iso(run.created),
+        "updatedAt": _iso(run.updated),
+    }
+
+
+async def whole(run: Run, request: Request) -> dict[str, Json]:
+    """The run as JSON with its input and its output, the long strings in their places."""
+    resolve: Resolve = request.app.state.resolve
+    return document(replace(run, output=await resolve(run.output)))
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

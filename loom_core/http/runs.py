@@ -1,0 +1,75 @@
+"""Runs: list, look at, cancel, suspend, resume, send events to, follow."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from loom_core.durable.runs import Control, Runs, Status
+from loom_core.errors import InvalidError
+from loom_core.http.documents import RunDocument, RunList, document, whole
+from loom_core.http.stream import END, follow
+from loom_core.wire.json import canonical
+
+routes = APIRouter(prefix="/runs", tags=["runs"])
+
+
+def runs_of(request: Request) -> Runs:
+    """The runs of the task hub that this request came in for."""
+    return request.state.runs
+
+
+@routes.get("", response_class=JSONResponse, responses={200: {"model": RunList}})
+async def list_runs(
+    request: Request,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: Annotated[str | None, Query(max_length=4096, description="`next` of the page before")] = None,
+) -> JSONResponse:
+    page = await runs_of(request).list(status=status, limit=limit, after=after)
+    return JSONResponse({"runs": [document(run, brief=True) for run in page.runs], "next": page.next})
+
+
+@routes.get("/{run_id}", response_class=JSONResponse, responses={200: {"model": RunDocument}})
+async def get_run(run_id: str, request: Request) -> JSONResponse:
+    return JSONResponse(await whole(await runs_of(request).get(run_id), request))
+
+
+@routes.post("/{run_id}/{action}", response_class=JSONResponse, responses={200: {"model": RunDocument}})
+async def control_run(run_id: str, action: Control, request: Request) -> JSONResponse:
+    """Doing it again changes nothing; 409 says what else to do with a run that has ended."""
+    return JSONResponse(await whole(await runs_of(request).control(run_id, action), request))
+
+
+@routes.post("/{run_id}/events/{name}", status_code=202, response_class=Response)
+async def raise_event(
+    run_id: str,
+    name: Annotated[str, Path(min_length=1, max_length=100)],
+    request: Request,
+    payload: Annotated[Any, Body()] = None,
+) -> Response:
+    """Deliver any JSON document to a run that waits, or will wait, for this event."""
+    try:
+        canonical(payload)
+    except ValueError as error:
+        raise InvalidError(str(error)) from error
+    await runs_of(request).raise_event(run_id, name, payload)
+    return Response(status_code=202)
+
+
+@routes.get("/{run_id}/events", response_class=StreamingResponse)
+async def follow_run(
+    run_id: str, request: Request, last_event_id: Annotated[str | None, Header()] = None
+) -> Response:
+    """Server-sent events: stage.started, stage.progress, stage.finished, run.finished; resumable."""
+    runs = runs_of(request)
+    run = await runs.get(run_id)
+    if last_event_id == END:
+        return Response(status_code=204)  # tells an EventSource to stop reconnecting
+    seen = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,15}", last_event_id) else 0
+    return StreamingResponse(
+        follow(runs, run, seen),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )

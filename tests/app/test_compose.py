@@ -1,0 +1,121 @@
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from loom_core.app import compose
+from loom_core.errors import InvalidError
+from loom_core.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+ONE = {"name": "one", "stages": [{"name": "Only", "activity": "noop"}]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("activities", "wasm", "pipelines"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "activities" / "noop.py").write_text(
+        "from loom_core import activity\n\n@activity('noop')\ndef noop(value):\n    return value\n"
+    )
+    return tmp_path
+
+
+def write(folder, name, document):
+    (folder / "pipelines" / name).write_text(document if isinstance(document, str) else json.dumps(document))
+
+
+def test_an_app_is_what_its_folders_hold(folder):
+    write(folder, "one.json", ONE)
+
+    app = compose(folder, {})
+
+    assert app.pipelines["one"].definition == ONE
+    assert app.activities.names == {"noop"}
+    assert app.settings.data == folder / ".loom"
+
+
+def test_every_wrong_pipeline_is_named_with_its_file(folder):
+    write(folder, "broken.json", "{")
+    write(folder, "empty.json", {})
+    write(folder, "missing.json", {"name": "m", "stages": [{"name": "A", "activity": "nope"}]})
+    write(folder, "one.json", ONE)
+    write(folder, "two.json", ONE)
+
+    with pytest.raises(InvalidError) as error:
+        compose(folder, {})
+
+    told = {Path(problem.path).name for problem in error.value.problems}
+    assert told == {"broken.json", "empty.json", "missing.json", "two.json"}
+    assert "there is no activity 'nope'" in str(error.value)
+    assert "one.json also defines a pipeline 'one'" in str(error.value)
+
+
+def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
+    (folder / "activities" / "bad.py").write_text("import nothing_of_this_name\n")
+
+    with pytest.raises(InvalidError, match=r"bad.py: ModuleNotFoundError"):
+        compose(folder, {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"LOOM_BLOB": "files"}, "LOOM_BLOB: no such setting; did you mean LOOM_BLOBS?"),
+        ({"LOOM_XYZ": "1"}, "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA"),
+        ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, memory"),
+    ],
+)
+def test_settings_that_nobody_reads_are_refused(environment, told):
+    with pytest.raises(InvalidError) as error:
+        Settings.read(environment, Path())
+
+    assert str(error.value) == told
+
+
+def test_settings_of_the_tools_and_empty_ones_are_none_of_the_apps_business():
+    settings = Settings.read({"LOOM_API_KEY": "x", "LOOM_TEST_X": "y", "LOOM_BLOBS": ""}, ROOT)
+
+    assert settings == Settings(ROOT / ".loom", "files")
+
+
+def test_blobs_can_live_in_memory(folder):
+    compose(folder, {"LOOM_BLOBS": "memory"})
+
+    assert not (folder / ".loom").exists()
+
+
+def requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def test_azure_installs_what_the_project_depends_on_and_what_was_asked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {line.split("=")[0].split(">")[0] for line in requirements()}
+
+    assert set(project["dependencies"]) <= requirements()
+    of_azure = {f"azure-{name}" for name in ("functions", "cosmos", "storage-blob", "servicebus", "identity")}
+    assert of_azure | {"azure-functions-durable", "pydantic", "wasmtime", "opencensus-ext-azure"} <= names
+    assert "azure-functions-runtime" not in names
+
+
+def test_the_host_file_keeps_what_azure_needs():
+    host = json.loads((ROOT / "host.json").read_text())
+    durable = host["extensions"]["durableTask"]
+
+    assert host["extensionBundle"]["version"] == "[4.36.0, 5.0.0)"
+    assert durable["hubName"] == "%TASKHUB_NAME%"
+    assert durable["storageProvider"]["type"] == "AzureStorage"
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    assert sample["TASKHUB_NAME"].isalnum()
+
+
+def test_public_names_load_when_they_are_used():
+    import loom_core
+    from loom_core import activity
+
+    assert callable(activity)
+    with pytest.raises(AttributeError):
+        loom_core.nothing  # noqa: B018 - the access is the test

@@ -1,0 +1,142 @@
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from loom_core.http.stream import _encode, events
+
+
+def stage(status, started=0, at=0, finished=0, *, done=0, total=0):
+    return {
+        "status": status, "started": started, "at": at, "finished": finished,
+        "done": done, "total": total, "skipped": 0, "failed": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+async def run_id(runs, api):
+    return (await api.post("/pipelines/audit/runs", json={})).json()["runId"]
+
+
+async def publish(runs, run_id, seq, **stages):
+    await runs.change(run_id, status="running", stages=stages, seq=seq)
+
+
+async def read(address, run_id, last=None):
+    """Events as (id, name, data) until the stream ends."""
+    headers = {} if last is None else {"Last-Event-ID": last}
+    async with (
+        httpx.AsyncClient(timeout=10) as client,
+        client.stream("GET", f"{address}/runs/{run_id}/events", headers=headers) as answer,
+    ):
+        async for found in parse(answer):
+            yield found
+
+
+async def parse(answer):
+    fields = {}
+    async for line in answer.aiter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "data" in fields:
+            yield fields.get("id"), fields["event"], json.loads(fields["data"])
+            fields = {}
+
+
+async def test_a_stream_tells_what_happens_until_the_run_is_finished(runs, run_id, served):
+    told = []
+    stream = read(served, run_id)
+    await publish(runs, run_id, 1, list=stage("running", started=1, at=1))
+    told.append(await anext(stream))
+    await publish(runs, run_id, 2, list=stage("running", started=1, at=2, done=5, total=9))
+    told.append(await anext(stream))
+    await publish(
+        runs,
+        run_id,
+        3,
+        list=stage("completed", 1, 3, 3, done=9, total=9),
+        scan=stage("running", started=3, at=3, total=9),
+    )
+    await runs.change(run_id, status="completed", output="large")
+    told += [event async for event in stream]
+
+    assert [(number, name) for number, name, _ in told] == [
+        ("1", "stage.started"),
+        ("2", "stage.progress"),
+        (None, "stage.started"),
+        ("3", "stage.finished"),
+        ("end", "run.finished"),
+    ]
+    assert told[1][2]["stages"] == {
+        "list": {"status": "running", "done": 5, "total": 9, "skipped": 0, "failed": 0}
+    }
+    assert told[-1][2]["status"] == "completed"
+    assert "output" not in told[-1][2]
+
+
+async def test_a_stream_resumes_after_the_last_event_that_was_seen(runs, run_id, served):
+    await publish(runs, run_id, 4, list=stage("completed", 1, 2, 2), scan=stage("running", started=3, at=4))
+    await runs.change(run_id, status="failed")
+
+    names = [[name async for _, name, _ in read(served, run_id, last)] for last in (None, "2", "4")]
+
+    assert names == [
+        ["stage.started", "stage.finished", "stage.started", "stage.progress", "run.finished"],
+        ["stage.started", "stage.progress", "run.finished"],
+        ["run.finished"],
+    ]
+
+
+async def test_whoever_saw_the_end_is_told_to_stop_asking(api, run_id):
+    answer = await api.get(f"/runs/{run_id}/events", headers={"Last-Event-ID": "end"})
+
+    assert answer.status_code == 204
+
+
+async def test_a_silent_run_is_kept_alive(runs, run_id):
+    from loom_core.http.stream import follow
+
+    ticks = iter(range(0, 1000, 11))
+    stream = follow(runs, runs.runs[run_id], 0, clock=lambda: next(ticks))
+
+    first, second = await anext(stream), await anext(stream)
+
+    assert (first, second) == ("retry: 1000\n\n", ": still here\n\n")
+
+
+async def test_a_client_that_leaves_ends_its_stream(runs, run_id, served):
+    await publish(runs, run_id, 1, list=stage("running", started=1, at=1))
+    stream = read(served, run_id)
+
+    await anext(stream)
+    await stream.aclose()
+    await asyncio.sleep(0)
+
+
+async def test_every_resumption_point_leads_to_the_same_end(runs, run_id):
+    """Dropping the connection after any event loses no start and no end of a stage."""
+    documents = [
+        {"a": stage("running", 1, 1)},
+        {"a": stage("running", 1, 2, done=1)},
+        {"a": stage("completed", 1, 3, 3), "b": stage("running", 3, 3), "c": stage("running", 3, 3)},
+        {"a": stage("completed", 1, 3, 3), "b": stage("completed", 3, 4, 4), "c": stage("running", 3, 3)},
+        {
+            "a": stage("completed", 1, 3, 3),
+            "b": stage("completed", 3, 4, 4),
+            "c": stage("completed", 3, 5, 5),
+        },
+    ]
+    whole = {("stage.started", s) for s in "abc"} | {("stage.finished", s) for s in "abc"}
+    for seen_after in range(len(documents)):
+        told, seen = set(), 0
+        for seq, stages in enumerate(documents):
+            if seq > seen_after and seq < len(documents) - 1:
+                continue  # nobody was listening
+            await publish(runs, run_id, seq + 1, **stages)
+            happened = list(events(runs.runs[run_id], seen))
+            told |= {(name, *data["stages"]) for _, name, data in happened}
+            _, seen = _encode(runs.runs[run_id], seen)
+
+        assert whole <= told
