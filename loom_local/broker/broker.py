@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from loom_core.errors import ConflictError, InvalidError, NotFoundError
+from loom_local.broker.alarm import Alarm
 from loom_local.broker.lanes import Lane, Lease, Queue
 from loom_local.broker.messages import (
     DEAD_LETTERS,
@@ -33,7 +34,6 @@ from loom_local.broker.store import PAGE, MessageStore
 from loom_local.database import Database, Statement
 
 MOST_QUEUES = 1_000
-LONGEST_SLEEP = 60.0
 
 
 class Broker:
@@ -56,8 +56,7 @@ class Broker:
         self._sequence = self._store.last_sequence()
         self._queues = {name: Queue(name, found) for name, found in self._store.queues().items()}
         self._draining = False
-        self._alarm: tuple[float, asyncio.TimerHandle] | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._alarm = Alarm(clock, self.tick)
 
     async def declare(self, name: str, properties: QueueProperties) -> None:
         """Create a queue, or give it other properties; nothing of it may be locked.
@@ -108,7 +107,7 @@ class Broker:
         # Shielded: a sender that goes away must not take the news of its messages along.
         counts = await asyncio.shield(submitted)
         for due in (m.scheduled_enqueue_time for m in messages if m.scheduled_enqueue_time):
-            self._arm(due)
+            self._alarm.set(due)
         return [
             SendResult(sequence, duplicate=False)
             if counts[index]
@@ -200,8 +199,9 @@ class Broker:
             queue.tell()
 
     async def drain(self) -> None:
-        """Let receivers go: whoever waits gets nothing, and so does whoever asks again."""
+        """Let receivers go, for good: whoever waits gets nothing. What is held can still be settled."""
         self._draining = True
+        self._alarm.stop()
         for queue in self._queues.values():
             queue.tell()
 
@@ -303,29 +303,9 @@ class Broker:
         for name in {name for _, name in due}:
             self._queue(name).tell()
         if self._store.has_old_ids(now):
-            self._arm(now)
+            self._alarm.set(now)
         deadlines = [at for queue in self._queues.values() for at in queue.deadlines()]
-        self._arm(min([now + LONGEST_SLEEP, self._store.next_due() or float("inf"), *deadlines]))
-
-    def close(self) -> None:
-        """Stop the clockwork. Drain first; the database is the caller's."""
-        self._draining = True
-        if self._alarm is not None:
-            self._alarm[1].cancel()
-        if self._ticking is not None:
-            self._ticking.cancel()
-
-    def _arm(self, at: float) -> None:
-        if self._draining or (self._alarm is not None and self._alarm[0] <= at):
-            return
-        if self._alarm is not None:
-            self._alarm[1].cancel()
-        delay = min(max(at - self._clock(), 0.001), LONGEST_SLEEP)
-        self._alarm = at, asyncio.get_running_loop().call_later(delay, self._ring)
-
-    def _ring(self) -> None:
-        self._alarm = None
-        self._ticking = asyncio.get_running_loop().create_task(self.tick())
+        self._alarm.set(min([self._store.next_due() or float("inf"), *deadlines]))
 
     def _queue(self, name: str) -> Queue:
         queue = self._queues.get(name)
@@ -413,7 +393,7 @@ class Broker:
 
     def _lease(self, queue: Queue) -> Lease:
         lease = Lease(self._new_id(), self._clock() + queue.properties.lock_duration)
-        self._arm(lease.until)
+        self._alarm.set(lease.until)
         return lease
 
     def _lock_session(self, queue: Queue, session: str) -> SessionLock:

@@ -102,7 +102,7 @@ class QueueTriggers[F: Triggered]:
 
     async def start(self) -> None:
         """Declare the queues and start to receive. Raises ConflictError, see `Broker.declare`."""
-        await self._on_engine(_declare)(self._broker, self._properties)
+        await self._on_engine(_open)(self._broker, self._properties)
         for pump in self._pumps:
             pump.start()
 
@@ -135,13 +135,14 @@ def _has_sessions(function: Triggered) -> bool:
     return bool(function.trigger.get("isSessionsEnabled"))
 
 
-async def _declare(broker: Broker, wanted: Mapping[str, QueueProperties]) -> None:
+async def _open(broker: Broker, wanted: Mapping[str, QueueProperties]) -> None:
     known = await broker.queues()
     for name, properties in wanted.items():
         if not name.endswith(DEAD_LETTERS):
             await broker.declare(name, properties)
         elif (parent := name.removesuffix(DEAD_LETTERS)) not in {*known, *wanted}:
             await broker.declare(parent, replace(properties, requires_session=False))
+    await broker.tick()
 
 
 class _Pump[F: Triggered]:

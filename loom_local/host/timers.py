@@ -7,13 +7,14 @@ than a minute (there, as in Azure, nothing is remembered).
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from loom_core.errors import InvalidError, Problem
 from loom_local.database import Database
-from loom_local.host.ncrontab import Schedule, parse
+from loom_local.host.ncrontab import Schedule, parse, time_zone
 from loom_local.host.triggers import Invoke, Triggered
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class _Timer[F]:
 
 
 class Timers[F: Triggered]:
-    """The timer functions of an app. `start` once, `stop` once.
+    """The timer functions of an app. `start` once, `stop` once. `zone` defaults to WEBSITE_TIME_ZONE.
 
     The constructor raises InvalidError naming every function whose schedule is wrong.
     """
@@ -49,10 +50,11 @@ class Timers[F: Triggered]:
         invoke: Invoke[F],
         database: Database,
         *,
-        zone: tzinfo = UTC,
+        zone: tzinfo | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        zone = zone or time_zone(os.environ.get("WEBSITE_TIME_ZONE"))
         self._invoke = invoke
         self._database = database
         self._clock = clock

@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,14 +29,14 @@ def clock() -> Clock:
 @pytest.fixture
 def opened(tmp_path: Path, clock: Clock):
     @asynccontextmanager
-    async def open_broker() -> AsyncIterator[Broker]:
+    async def open_broker(clock: Callable[[], float] = clock) -> AsyncIterator[Broker]:
         database = Database.open(tmp_path / "loom.db", durable=False)
         broker = Broker(database, clock=clock)
         await broker.tick()
         try:
             yield broker
         finally:
-            broker.close()
+            await broker.drain()
             database.close()
 
     return open_broker
@@ -195,8 +195,7 @@ async def test_a_renewed_lock_lasts_longer(broker: Broker, clock: Clock):
 
 
 async def test_a_receiver_that_waits_is_told_when_a_lock_runs_out(opened):
-    async with opened() as broker:
-        broker._clock = asyncio.get_running_loop().time
+    async with opened(asyncio.get_running_loop().time) as broker:
         await broker.declare("work", QueueProperties(lock_duration=0.05))
         await broker.send("work", [text("a")])
         await broker.receive("work")
@@ -410,16 +409,13 @@ async def test_a_scheduled_message_waits_for_its_time_and_then_comes_last(broker
 
 
 async def test_a_scheduled_message_survives_a_restart_and_arrives_by_itself(opened):
-    async with opened() as broker:
-        loop = asyncio.get_running_loop()
-        broker._clock = loop.time
+    loop = asyncio.get_running_loop()
+    async with opened(loop.time) as broker:
         await broker.declare("mail", SESSIONS)
         due = loop.time() + 0.05
         await broker.send("mail", [text("later", session_id="s", scheduled_enqueue_time=due)])
         assert await broker.accept_sessions("mail") == []
-    async with opened() as broker:
-        broker._clock = asyncio.get_running_loop().time
-        await broker.tick()
+    async with opened(loop.time) as broker:
         (lock,) = await broker.accept_sessions("mail", wait=30)
         assert bodies(await broker.receive_session(lock)) == ["later"]
 

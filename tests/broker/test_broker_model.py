@@ -73,7 +73,7 @@ class BrokerMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     def teardown(self) -> None:
-        self.broker.close()
+        self.run(self.broker.drain())
         self.database.close()
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.close()
@@ -275,7 +275,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.broker.close()
+        self.run(self.broker.drain())
         self.database.close()
         self.open()
         self.model.sessions.clear()

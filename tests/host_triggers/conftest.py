@@ -57,7 +57,7 @@ async def invoke(function: Function, value: Any, *, kind: str, metadata: Any = N
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what has no event of its own."""
-    while not condition():  # noqa: ASYNC110 - see above
+    while not condition():
         await asyncio.sleep(0.005)
 
 
@@ -73,4 +73,4 @@ async def broker(database: Database) -> AsyncIterator[Broker]:
     broker = Broker(database)
     await broker.tick()
     yield broker
-    broker.close()
+    await broker.drain()

@@ -340,11 +340,11 @@ async def test_what_does_not_finish_within_the_grace_comes_again_after_a_restart
     async with running(functions, broker, grace=0.01):
         await broker.send("work", numbered(1))
         await started.get()
-    broker.close()
+    await broker.drain()
     broker = Broker(database)
     async with running(functions, broker):
         await emptied(broker, "work")
-    broker.close()
+    await broker.drain()
     assert counts == [1, 2]
 
 
@@ -369,7 +369,7 @@ async def test_the_broker_may_live_on_another_loop_than_the_functions(database: 
             messages = [Message(body=b"%d" % n, session_id=s) for s in "abcd"]
             await on_engine(broker.send)("mail", messages)
         await emptied(broker, "mail")
-    engine.call_soon_threadsafe(broker.close)
+
     engine.call_soon_threadsafe(engine.stop)
     thread.join()
     engine.close()
