@@ -200,6 +200,8 @@ def _grpc_errors() -> Generator[None]:
             raise ConflictError("there is a run of this id already") from error
         if code == grpc.StatusCode.NOT_FOUND:
             raise NotFoundError("there is no such run") from error
+        if code == grpc.StatusCode.INVALID_ARGUMENT:
+            raise InvalidError(error.details() or "the durable backend refused the request") from error
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise InvalidError(
                 "the answer is too large; ask for less at a time with a smaller limit"

@@ -68,8 +68,11 @@ async def _loom_error(_: Request, error: Exception) -> ProblemResponse:
     return problem(status, str(error), headers={"Retry-After": "1"} if status == 503 else None)
 
 
-async def _invalid_request(_: Request, error: Exception) -> ProblemResponse:
+async def _invalid_request(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # FastAPI parses what is declared to be JSON, and nothing else
+        declared = request.headers.get("content-type", "nothing")
+        return problem(415, f"send the body as Content-Type: application/json; it was declared as {declared}")
     found: list[dict[str, Any]] = list(error.errors())
     if any(e["type"] == "json_invalid" for e in found):
         where = found[0]["loc"][-1]

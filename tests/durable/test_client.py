@@ -191,6 +191,8 @@ async def test_runs_are_listed_by_pages_and_status(runs):
     assert len(pages) == 6
     assert {run.id for run in (await runs.list(status="completed")).runs} == finished
     assert (await runs.list(status="failed")).runs == ()
+    with pytest.raises(InvalidError, match="not a continuation token"):
+        await runs.list(after="rubbish")
 
 
 @pytest.mark.parametrize("run_id", ["run-" + "0" * 26, "nonsense", "@entity@key", "sub-1-1"])

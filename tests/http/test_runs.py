@@ -192,6 +192,15 @@ async def test_bad_input_is_a_problem_document_and_never_our_fault(api, method, 
         assert answer.json()["detail"]
 
 
+async def test_a_body_that_is_not_declared_as_json_is_refused_with_what_to_do(api):
+    answer = await api.post(
+        "/pipelines/noop/runs", content=b"{}", headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
+
+    assert answer.status_code == 415
+    assert "Content-Type: application/json" in answer.json()["detail"]
+
+
 async def test_problems_name_the_place(api):
     answer = await api.post("/pipelines/noop/runs", json={"inputs": 1, "more": 2})
 
