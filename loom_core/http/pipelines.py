@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loom_core.activities.schema import Schema
 from loom_core.durable.runs import Start
@@ -48,7 +48,7 @@ class StartRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: FiniteJson = None
+    input: FiniteJson = Field(default_factory=dict[str, Any])
 
 
 def router(shipped: Mapping[str, Shipped]) -> APIRouter:
