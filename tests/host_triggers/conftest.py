@@ -3,6 +3,7 @@ import types
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import aiohttp
 import azure.functions as func
 import pytest
 from azure_functions_runtime import handle_event
@@ -55,3 +56,9 @@ async def broker(database: Database) -> AsyncIterator[Broker]:
     await broker.tick()
     yield broker
     await broker.drain()
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session
