@@ -16,9 +16,11 @@ from pydantic import BeforeValidator, Field
 from loom_core.errors import InvalidError, Problem
 from loom_local.broker import DEAD_LETTERS, Broker, Delivery, LockLostError, QueueProperties, SessionLock
 from loom_local.host.documents import Document, read
+from loom_local.host.function import Function
+from loom_local.host.functions import HandlerError
 from loom_local.host.ncrontab import timespan
 from loom_local.host.queue_binding import bind_many, bind_one
-from loom_local.host.triggers import Invoke, Triggered
+from loom_local.host.triggers import Invoke
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class QueueOptions(Document):
         return read(cls, given, "$.extensions.serviceBus")
 
 
-class QueueTriggers[F: Triggered]:
+class QueueTriggers:
     """The queue functions of an app. `start` once, `stop` once.
 
     The constructor raises InvalidError naming every function that cannot be run.
@@ -65,8 +67,8 @@ class QueueTriggers[F: Triggered]:
 
     def __init__(
         self,
-        functions: Sequence[F],
-        invoke: Invoke[F],
+        functions: Sequence[Function],
+        invoke: Invoke,
         *,
         broker: Broker,
         on_engine: OnEngine,
@@ -114,7 +116,7 @@ class QueueTriggers[F: Triggered]:
         await asyncio.gather(*(pump.stop(grace) for pump in self._pumps))
 
 
-def _problem(function: Triggered) -> str | None:
+def _problem(function: Function) -> str | None:
     if "topicName" in function.trigger:
         return "Service Bus topics are not supported locally, only queues are"
     name = _queue_name(function)
@@ -125,13 +127,13 @@ def _problem(function: Triggered) -> str | None:
     return None
 
 
-def _queue_name(function: Triggered) -> str:
+def _queue_name(function: Function) -> str:
     name = str(function.trigger.get("queueName", ""))
     end = len(name) - len(DEAD_LETTERS)
     return name[:end] + DEAD_LETTERS if name[end:].lower() == DEAD_LETTERS else name
 
 
-def _has_sessions(function: Triggered) -> bool:
+def _has_sessions(function: Function) -> bool:
     return bool(function.trigger.get("isSessionsEnabled"))
 
 
@@ -145,13 +147,13 @@ async def _open(broker: Broker, wanted: Mapping[str, QueueProperties]) -> None:
     await broker.tick()
 
 
-class _Pump[F: Triggered]:
+class _Pump:
     """Feeds one function from one queue."""
 
     def __init__(
         self,
-        function: F,
-        invoke: Invoke[F],
+        function: Function,
+        invoke: Invoke,
         *,
         broker: Broker,
         on_engine: OnEngine,
@@ -245,15 +247,16 @@ class _Pump[F: Triggered]:
         self._held.update({lock.token: (lock, now) for lock in locks})
         try:
             await self._invoke(self._function, value, kind=kind, metadata=metadata)
-        except Exception:  # noqa: BLE001 - a function may raise anything; its message comes again
+        except HandlerError as failure:
             stored = deliveries[0].stored
-            _log.exception(
+            _log.error(
                 "queue function %s failed on message %s of queue %s (%d in the batch, delivery %d)",
                 self._function.name,
                 stored.sequence_number,
                 stored.queue,
                 len(deliveries),
                 stored.delivery_count,
+                exc_info=failure.error,
             )
             return self._broker.abandon
         finally:

@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from loom_core.errors import InvalidError, Problem
 from loom_local.database import Database
+from loom_local.host.function import Function
+from loom_local.host.functions import HandlerError
 from loom_local.host.ncrontab import Schedule, parse, time_zone
-from loom_local.host.triggers import Invoke, Triggered
+from loom_local.host.triggers import Invoke
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +27,8 @@ LONGEST_SLEEP = 30.0
 
 
 @dataclass(slots=True, eq=False)
-class _Timer[F]:
-    function: F
+class _Timer:
+    function: Function
     name: str
     text: str
     schedule: Schedule
@@ -38,7 +40,7 @@ class _Timer[F]:
     sleeping: bool = False
 
 
-class Timers[F: Triggered]:
+class Timers:
     """The timer functions of an app. `start` once, `stop` once. `zone` defaults to WEBSITE_TIME_ZONE.
 
     The constructor raises InvalidError naming every function whose schedule is wrong.
@@ -46,8 +48,8 @@ class Timers[F: Triggered]:
 
     def __init__(
         self,
-        functions: Sequence[F],
-        invoke: Invoke[F],
+        functions: Sequence[Function],
+        invoke: Invoke,
         database: Database,
         *,
         zone: tzinfo | None = None,
@@ -60,7 +62,7 @@ class Timers[F: Triggered]:
         self._clock = clock
         self._sleep = sleep
         self._stopping = False
-        self._timers: list[_Timer[F]] = []
+        self._timers: list[_Timer] = []
         problems: list[Problem] = []
         for function in functions:
             try:
@@ -91,7 +93,7 @@ class Timers[F: Triggered]:
             if isinstance(ended, Exception):
                 raise ended
 
-    def _timer(self, function: F, zone: tzinfo) -> _Timer[F]:
+    def _timer(self, function: Function, zone: tzinfo) -> _Timer:
         text = str(function.trigger.get("schedule", ""))
         schedule, now = parse(text, zone), self._clock()
         first = schedule.next_after(now)
@@ -100,7 +102,7 @@ class Timers[F: Triggered]:
         at_start = bool(function.trigger.get("runOnStartup", False))
         return _Timer(function, function.name, text, schedule, at_start, monitored, None, first)
 
-    async def _run(self, timer: _Timer[F]) -> None:
+    async def _run(self, timer: _Timer) -> None:
         await self._recall(timer)
         if timer.monitored and timer.next <= self._clock():
             await self._fire(timer, past_due=True)
@@ -115,7 +117,7 @@ class Timers[F: Triggered]:
             await self._sleep(min(left, LONGEST_SLEEP))
             timer.sleeping = False
 
-    async def _fire(self, timer: _Timer[F], *, past_due: bool = False) -> None:
+    async def _fire(self, timer: _Timer, *, past_due: bool = False) -> None:
         now = self._clock()
         status = {"Last": _iso(timer.last), "LastUpdated": _iso(timer.last), "Next": _iso(timer.next)}
         document = {
@@ -125,13 +127,13 @@ class Timers[F: Triggered]:
         }
         try:
             await self._invoke(timer.function, json.dumps(document), kind="json")
-        except Exception:  # noqa: BLE001 - a function may raise anything; its schedule goes on
-            _log.exception("timer function %s failed", timer.name)
+        except HandlerError as failure:
+            _log.error("timer function %s failed", timer.name, exc_info=failure.error)
         # From the start of the invocation: what came due while it ran follows at once, and once only.
         timer.last, timer.next = now, timer.schedule.next_after(now)
         await self._remember(timer)
 
-    async def _recall(self, timer: _Timer[F]) -> None:
+    async def _recall(self, timer: _Timer) -> None:
         """Take up where the last host left off, if the schedule is still the same."""
         if not timer.monitored:
             return
@@ -144,7 +146,7 @@ class Timers[F: Triggered]:
         timer.last = datetime.fromtimestamp(last, UTC) if last is not None else None
         timer.next = datetime.fromtimestamp(following, UTC)
 
-    async def _remember(self, timer: _Timer[F]) -> None:
+    async def _remember(self, timer: _Timer) -> None:
         if not timer.monitored:
             return
         last = timer.last.timestamp() if timer.last is not None else None

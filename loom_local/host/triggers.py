@@ -1,25 +1,22 @@
-"""What timers and queues need to know of a function, and how they call it."""
+"""How timers and queues call a function."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-
-class Triggered(Protocol):
-    """A function with its trigger's binding document, app settings filled in."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def trigger(self) -> Mapping[str, Any]: ...
+from loom_local.host.function import Function
 
 
-class Invoke[F](Protocol):
-    """Calls a function; raises if the function did.
+class Invoke(Protocol):
+    """See `FunctionApp.invoke`: calls a function with its trigger's value and binding data.
 
-    `value` travels as a binding datum of type `kind` ("json", "bytes"), as does `metadata`, the trigger's
-    binding data: {name: (value, kind)}.
+    Raises HandlerError if the function raised.
     """
 
     async def __call__(
-        self, function: F, value: Any, *, kind: str, metadata: Mapping[str, tuple[Any, str]] | None = None
+        self,
+        function: Function,
+        value: Any,
+        *,
+        kind: str,
+        metadata: Mapping[str, tuple[Any, str]] | None = None,
     ) -> object: ...

@@ -14,8 +14,9 @@ from loom_core.errors import InvalidError
 from loom_local.broker import Broker, Message, QueueProperties
 from loom_local.database import Database
 from loom_local.engine.bridge import Bridge
+from loom_local.host.function import Function
 from loom_local.host.queues import QueueOptions, QueueTriggers
-from tests.host_triggers.conftest import Function, index, invoke, until
+from tests.host_triggers.conftest import index, invoke, until
 
 
 def here[F: Callable[..., Coroutine[Any, Any, Any]]](target: F) -> F:

@@ -10,9 +10,10 @@ import pytest
 
 from loom_core.errors import InvalidError
 from loom_local.database import Database
+from loom_local.host.function import Function
 from loom_local.host.ncrontab import time_zone
 from loom_local.host.timers import Timers
-from tests.host_triggers.conftest import Function, index, invoke, until
+from tests.host_triggers.conftest import function, index, invoke, until
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -70,8 +71,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def start(clock: Clock, database: Database) -> Callable[[list[Function]], Timers[Function]]:
-    def started(functions: list[Function]) -> Timers[Function]:
+def start(clock: Clock, database: Database) -> Callable[[list[Function]], Timers]:
+    def started(functions: list[Function]) -> Timers:
         timers = Timers(functions, invoke, database, clock=clock, sleep=clock.sleep)
         timers.start()
         return timers
@@ -225,7 +226,7 @@ async def test_a_run_that_outlives_the_grace_is_past_due_at_the_next_start(clock
 
 async def test_every_wrong_schedule_is_named_with_its_function(clock: Clock, database: Database):
     functions = [
-        Function(name, {"schedule": schedule}, None)
+        function(name, schedule=schedule)
         for name, schedule in (("a", "every day"), ("b", "0 0 0 * * *"), ("c", "0 0 99 * * *"))
     ]
     with pytest.raises(InvalidError) as refused:
