@@ -19,7 +19,7 @@ HISTORY = bytes(300)
 IMPORTS = (
     "asyncio, sqlite3, click, filelock, uvicorn, grpc.aio, durabletask.client, durabletask.worker, "
     "azure.durable_functions, azure.functions, azure_functions_runtime, "
-    "azurefunctions.extensions.http.fastapi, fastapi, pydantic, jsonschema_rs"
+    "azurefunctions.extensions.http.fastapi, fastapi, pydantic, httptools"
 )
 
 type Statement = tuple[str, Sequence[tuple[object, ...]]]

@@ -17,8 +17,8 @@ def measure(scale: Scale, folder: Path) -> Table:
     imports = {"same imports": Figure.of(imported)}
     return Table(
         "Cold start",
-        "`loom dev --no-reload` over Loom's own app and an empty data folder, bytecode caches warm. Floor: an "
-        "interpreter that imports the same packages and does nothing.",
+        "`loom dev --no-reload` over Loom's own app and an empty data folder, bytecode caches warm. Floor: "
+        "an interpreter that imports the same packages and does nothing.",
         (
             Row(
                 "process start to the first finished run (three steps, HTTP)",
