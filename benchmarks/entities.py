@@ -55,7 +55,7 @@ async def _measure(scale: Scale, folder: Path) -> Table:
 
     return Table(
         "Entity messages inside the engine",
-        f"No HTTP and no client: {WIDTH} calls of SignalEntity under way at a time. Messages count when their "
+        f"No HTTP and no client: {WIDTH} calls of SignalEntity at a time. Messages count when their "
         "effect is on disk. Floor: SQLite committing the same rows in one thread, with nothing else to do.",
         (
             Row(f"{hot:,} messages to 100 entities", "/s", Figure.of(hot_rate), 8_000, floor(hot, 100)),
