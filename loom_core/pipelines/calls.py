@@ -23,8 +23,8 @@ type Report = Callable[[int, int], Publish]
 class Calls:
     """What the calls of one scatter have in common.
 
-    `seed` begins their keys, which differ from those of other stages and runs. With `stop` the first failure ends
-    the scatter, else failures are outcomes.
+    `seed` begins their keys, which differ from those of other stages and runs. With `stop` the first failure
+    ends the scatter, else failures are outcomes.
     """
 
     stage: str

@@ -22,7 +22,7 @@ class CallActivity:
     timeout: float | None = None
     """Seconds until the program is thrown `TimedOutError`; None waits for ever."""
     key: str = ""
-    """The idempotency key: the same for every attempt at the same work. The driver gives one if it is empty."""
+    """The idempotency key, the same for every attempt at the same work. If empty, the driver gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Run every step at once; the result is `(index, result)` of the first that ends. The rest are abandoned."""
+    """Run every step at once; the result is `(index, result)` of the first that ends; the rest are left."""
 
     steps: tuple["Step", ...]
 

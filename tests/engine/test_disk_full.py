@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,10 @@ async def main():
 
 asyncio.run(main())
 """
-    full = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    full = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, check=False, capture_output=True, text=True
+    )
 
     assert full.returncode == 74
     assert "could not be written" in full.stderr

@@ -166,15 +166,17 @@ async def main():
 
 asyncio.run(main())
 """
-    for crash in range(10):
+    crashes = 0
+    while crashes < 10:
         done = await asyncio.to_thread(
             subprocess.run, [sys.executable, "-c", code], check=False, capture_output=True, text=True
         )
         if done.returncode == 0:
             break
         assert done.returncode == 9, done.stderr
+        crashes += 1
 
-    assert crash == 4
+    assert crashes == 4
     assert "FAILED" in done.stdout
     assert "the process ended 2 times while this ran" in done.stdout
     assert done.stdout.rstrip().endswith("COMPLETED")
