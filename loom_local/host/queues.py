@@ -20,7 +20,7 @@ from loom_local.host.function import Function
 from loom_local.host.functions import HandlerError
 from loom_local.host.ncrontab import timespan
 from loom_local.host.queue_binding import bind_many, bind_one
-from loom_local.host.triggers import Invoke
+from loom_local.host.triggers import Invoke, finish, spawn
 
 _log = logging.getLogger(__name__)
 
@@ -186,22 +186,15 @@ class _Pump:
         self.stopping = False
 
     def start(self) -> None:
-        self._loops = [self._spawn(self._feed()), self._spawn(self._renew())]
+        name = f"queue {self._queue}"
+        self._loops = [spawn(self._feed(), name), spawn(self._renew(), name)]
 
     async def stop(self, grace: float) -> None:
         feed, renew = self._loops
         feed.cancel()
-        if self._work:
-            _, late = await asyncio.wait(self._work, timeout=grace)
-            for task in late:
-                task.cancel()
+        await finish(self._work, grace)
         renew.cancel()
-        await asyncio.gather(feed, renew, *self._work, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work, name=f"queue {self._queue}")
-        task.add_done_callback(_report)
-        return task
+        await finish([feed, renew], grace)
 
     async def _feed(self) -> None:
         while not self.stopping:
@@ -218,7 +211,7 @@ class _Pump:
                 batches = [found] if self._many and found else [[delivery] for delivery in found]
                 jobs = [self._handle(batch) for batch in batches]
             for job in jobs:
-                task = self._spawn(job)
+                task = spawn(job, f"queue {self._queue}")
                 self._work.add(task)
                 task.add_done_callback(self._work.discard)
 
@@ -301,8 +294,3 @@ async def _renew(broker: Broker, held: Sequence[Delivery | SessionLock]) -> None
             await (broker.renew(lock) if isinstance(lock, Delivery) else broker.renew_session(lock))
         except LockLostError:  # whoever settles it is told, and says so
             continue
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("%s stopped", task.get_name(), exc_info=error)

@@ -17,7 +17,7 @@ from loom_local.database import Database
 from loom_local.host.function import Function
 from loom_local.host.functions import HandlerError
 from loom_local.host.ncrontab import Schedule, parse, time_zone
-from loom_local.host.triggers import Invoke
+from loom_local.host.triggers import Invoke, finish, spawn
 
 _log = logging.getLogger(__name__)
 
@@ -76,22 +76,16 @@ class Timers:
     def start(self) -> None:
         """Run the timers on the calling loop."""
         for timer in self._timers:
-            timer.task = asyncio.get_running_loop().create_task(self._run(timer), name=f"timer {timer.name}")
+            timer.task = spawn(self._run(timer), f"timer {timer.name}")
 
     async def stop(self, grace: float) -> None:
         """Start nothing more, and let what runs end within `grace` seconds."""
         self._stopping = True
-        tasks = [timer.task for timer in self._timers if timer.task is not None]
+        running = [timer.task for timer in self._timers if timer.task is not None]
         for timer in self._timers:
             if timer.task is not None and timer.sleeping:
                 timer.task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
+        await finish(running, grace)
 
     def _timer(self, function: Function, zone: tzinfo) -> _Timer:
         text = str(function.trigger.get("schedule", ""))

@@ -2,7 +2,7 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Any, List  # noqa: UP035 - the Functions indexer refuses the modern spelling
@@ -278,11 +278,11 @@ async def test_locks_are_renewed_while_a_function_runs(broker: Broker, sessions:
         counts.append(message.delivery_count)
         first = message.locked_until
         assert first is not None
-        until_then = first.timestamp() + 0.5
+        until_then = first.timestamp() + 0.4
         await until(lambda: min(broker._queue("work").deadlines()) >= until_then)
         renewed.set()
 
-    async with running(app, broker, lock_duration=0.5):
+    async with running(app, broker, lock_duration=1.5):
         await broker.send("work", numbered(1, session_id="s"))
         await renewed.wait()
         await emptied(broker, "work")
@@ -347,6 +347,24 @@ async def test_what_does_not_finish_within_the_grace_comes_again_after_a_restart
         await emptied(broker, "work")
     await broker.drain()
     assert counts == [1, 2]
+
+
+async def test_stopping_does_not_wait_for_a_function_that_will_not_end(broker: Broker):
+    app, started, release = func.FunctionApp(), asyncio.Event(), asyncio.Event()
+
+    @app.service_bus_queue_trigger(arg_name="message", queue_name="work", connection="")
+    async def receive(message: func.ServiceBusMessage) -> None:
+        started.set()
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    async with running(app, broker, grace=0.01):
+        await broker.send("work", numbered(1))
+        await started.wait()
+    assert (await broker.counts("work")).active == 1
+    release.set()
+    await emptied(broker, "work")
 
 
 async def test_the_broker_may_live_on_another_loop_than_the_functions(database: Database):
