@@ -126,11 +126,12 @@ class Host:
             admin=self._admin,
             max_body=self._options.max_body,
         )
+        # Queues are declared before anybody can send: a first message would make one of another kind.
+        await self._start_timers()
+        await self._start_queues()
         self._server = WebServer(front, self._listener)
         await self._server.start()
         self._feeds.append(front)
-        await self._start_timers()
-        await self._start_queues()
 
     async def _start_timers(self) -> None:
         if functions := self.app.of_kind("timerTrigger"):
