@@ -30,6 +30,13 @@ LARGEST_TRANSACTION = 2_000
 EXIT_CODE = 74  # EX_IOERR
 
 
+class _Commit(asyncio.Future[tuple[int, ...]]):
+    """A commit that many may await. It cannot be cancelled: whoever gives up is told so after it."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
 class DatabaseLockedError(Exception):
     """Another host has the file open."""
 
@@ -106,9 +113,10 @@ class Database:
         """Queue the statements as one atomic unit, in order of submission.
 
         The future belongs to the calling loop and ends after the commit, with each statement's row count.
+        Cancelling who awaits it takes effect then.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[int, ...]] = loop.create_future()
+        future = _Commit(loop=loop)
         self._submissions.put((statements, loop, future))
         return future
 
