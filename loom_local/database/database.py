@@ -30,6 +30,13 @@ LARGEST_TRANSACTION = 2_000
 EXIT_CODE = 74  # EX_IOERR
 
 
+class _Commit(asyncio.Future[tuple[int, ...]]):
+    """A commit that many may await. It cannot be cancelled: whoever gives up is told so after it."""
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - the name is asyncio's
+        return False
+
+
 class DatabaseLockedError(Exception):
     """Another host has the file open."""
 
@@ -63,6 +70,7 @@ class Database:
         self._submissions: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._closed = False
         self._writer = threading.Thread(target=self._write, name="loom-writer", daemon=True)
         self._writer.start()
 
@@ -106,9 +114,12 @@ class Database:
         """Queue the statements as one atomic unit, in order of submission.
 
         The future belongs to the calling loop and ends after the commit, with each statement's row count.
+        Cancelling who awaits it takes effect then. Raises RuntimeError once the file is closed.
         """
+        if self._closed:
+            raise RuntimeError(f"{self.path} is closed")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[int, ...]] = loop.create_future()
+        future = _Commit(loop=loop)
         self._submissions.put((statements, loop, future))
         return future
 
@@ -124,6 +135,7 @@ class Database:
 
     def close(self) -> None:
         """Commit what is queued, then close the file and give up the lock."""
+        self._closed = True
         self._submissions.put(None)
         self._writer.join()
         for connection in (*self._readers, self._connection):

@@ -2,8 +2,13 @@
 
 import asyncio
 import collections
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+
+
+class CallLostError(Exception):
+    """The far side will not answer: it cancelled the call of its own accord, or its loop is closed."""
 
 
 class _Hop:
@@ -15,10 +20,16 @@ class _Hop:
         self._awake = False
 
     def post(self, function: Callable[..., object], *args: object) -> None:
+        """Raises CallLostError when the loop is closed."""
         self._queue.append((function, args))
         if not self._awake:  # two threads may both see False: at worst one wake-up too many
             self._awake = True
-            self._loop.call_soon_threadsafe(self._drain)
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:
+                self._awake = False
+                self._queue.clear()
+                raise CallLostError("the other side has ended") from None
 
     def _drain(self) -> None:
         self._awake = False  # before draining, so that a post from now on wakes the loop again
@@ -39,14 +50,15 @@ class Bridge:
     def function[**P, T](self, target: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Awaitable[T]]:
         """Make `target`, a coroutine function of the far loop, callable from the near one.
 
-        Cancelling the call cancels the far coroutine.
+        Cancelling the call cancels the far coroutine. The call, or awaiting it, raises CallLostError when the
+        far side ends without an answer.
         """
 
         def call(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
             future: asyncio.Future[T] = self._here.create_future()
             started: list[asyncio.Task[T]] = []
             self._to.post(self._start, started, future, target, args, kwargs)
-            future.add_done_callback(lambda near: near.cancelled() and self._to.post(_cancel, started))
+            future.add_done_callback(lambda near: near.cancelled() and _post(self._to, _cancel, started))
             return future
 
         return call
@@ -61,7 +73,12 @@ class Bridge:
     ) -> None:
         task = self._there.create_task(target(*args, **kwargs))
         started.append(task)  # the caller's reference keeps it alive until it ends
-        task.add_done_callback(lambda far: self._back.post(_settle, future, far))
+        task.add_done_callback(lambda far: _post(self._back, _settle, future, far))
+
+
+def _post(hop: _Hop, function: Callable[..., object], *args: object) -> None:
+    with contextlib.suppress(CallLostError):  # nobody is left to be told
+        hop.post(function, *args)
 
 
 def _cancel(started: list[asyncio.Task[Any]]) -> None:
@@ -73,7 +90,7 @@ def _settle(future: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:
     if future.done():
         return
     if task.cancelled():
-        future.cancel()
+        future.set_exception(CallLostError("the other side cancelled the call"))
     elif error := task.exception():
         future.set_exception(error)
     else:

@@ -14,8 +14,10 @@ import grpc.aio
 from durabletask.internal import shared
 from google.protobuf.message import Message
 
-from loom_local.engine.bridge import Bridge
+from loom_local.engine.bridge import Bridge, CallLostError
 from loom_local.sidecar.servicer import RpcFailedError, Servicer
+
+STOPPED = "The host has stopped."
 
 
 class InProcessRpcError(grpc.RpcError):
@@ -82,6 +84,8 @@ class AsyncChannel:
                 raise _aio_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             except RpcFailedError as refused:
                 raise _aio_error(refused.code, refused.details) from None
+            except CallLostError:
+                raise _aio_error(grpc.StatusCode.UNAVAILABLE, STOPPED) from None
 
         return invoke
 
@@ -106,6 +110,7 @@ class AsyncChannel:
         here = asyncio.get_running_loop()
         call = self._calls.get(here)
         if call is None:
+            self._calls = {loop: known for loop, known in self._calls.items() if not loop.is_closed()}
             call = self._calls[here] = Bridge(here, self._loop).function(self._servicer.call)
         return call(name, request)
 
@@ -137,7 +142,11 @@ class SyncChannel:
         """Nothing is held open."""
 
     def _result[T](self, work: Coroutine[Any, Any, T], timeout: float | None) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
+            work.close()
+            raise InProcessRpcError(grpc.StatusCode.UNAVAILABLE, STOPPED) from None
         try:
             return future.result(timeout)
         except concurrent.futures.TimeoutError:
@@ -145,6 +154,8 @@ class SyncChannel:
             raise InProcessRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
         except RpcFailedError as refused:
             raise InProcessRpcError(refused.code, refused.details) from None
+        except concurrent.futures.CancelledError:
+            raise InProcessRpcError(grpc.StatusCode.UNAVAILABLE, STOPPED) from None
 
 
 async def _collect(servicer: Servicer, request: Any) -> list[Message]:

@@ -54,6 +54,14 @@ async def test_closing_commits_what_is_still_queued(path: Path) -> None:
     connection.close()
 
 
+async def test_nothing_can_be_submitted_to_a_closed_file(path: Path) -> None:
+    database = Database.open(path)
+    database.close()
+
+    with pytest.raises(RuntimeError, match="is closed"):
+        database.submit([])
+
+
 def test_a_second_host_is_refused_and_told_what_to_do(path: Path) -> None:
     database = Database.open(path)
     try:
