@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from loom_local.database.migrate import DatabaseTooNewError, migrate
 
@@ -24,9 +24,17 @@ type Value = int | float | str | bytes | None
 type Statement = tuple[str, tuple[Value, ...] | list[tuple[Value, ...]]]
 """SQL and its parameters; a list of tuples runs it once per tuple."""
 
-type _Submission = tuple[Sequence[Statement], asyncio.AbstractEventLoop, asyncio.Future[tuple[int, ...]]]
+
+class _Submission(NamedTuple):
+    statements: Sequence[Statement]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[tuple[int, ...]]
+    patient: bool
+
 
 LARGEST_TRANSACTION = 2_000
+PATIENCE = 0.003
+"""Seconds for which a patient submission waits for company."""
 EXIT_CODE = 74  # EX_IOERR
 
 
@@ -110,8 +118,13 @@ class Database:
             raise
         return cls(path, connection, lock.release, on_failure)
 
-    def submit(self, statements: Sequence[Statement]) -> asyncio.Future[tuple[int, ...]]:
+    def submit(
+        self, statements: Sequence[Statement], *, patient: bool = False
+    ) -> asyncio.Future[tuple[int, ...]]:
         """Queue the statements as one atomic unit, in order of submission.
+
+        With `patient` they wait a moment for the next submission, to be synced with it: for what is soon
+        followed by another that says more.
 
         The future belongs to the calling loop and ends after the commit, with each statement's row count.
         Cancelling who awaits it takes effect then. Raises RuntimeError once the file is closed.
@@ -120,7 +133,7 @@ class Database:
             raise RuntimeError(f"{self.path} is closed")
         loop = asyncio.get_running_loop()
         future = _Commit(loop=loop)
-        self._submissions.put((statements, loop, future))
+        self._submissions.put(_Submission(statements, loop, future, patient))
         return future
 
     def reader(self) -> sqlite3.Connection:
@@ -157,9 +170,11 @@ class Database:
 
     def _next_batch(self) -> list[_Submission | None]:
         batch = [self._submissions.get()]
-        while batch[-1] is not None and len(batch) < LARGEST_TRANSACTION:
+        hurry = False
+        while (last := batch[-1]) is not None and len(batch) < LARGEST_TRANSACTION:
+            hurry = hurry or not last.patient
             try:
-                batch.append(self._submissions.get_nowait())
+                batch.append(self._submissions.get(not hurry, PATIENCE))
             except queue.Empty:
                 break
         return batch
@@ -172,7 +187,7 @@ class Database:
                 (executemany(sql, values) if isinstance(values, list) else execute(sql, values)).rowcount
                 for sql, values in statements
             )
-            for statements, _, _ in submissions
+            for statements, *_ in submissions
         ]
         execute("COMMIT")
         self.commits += 1
@@ -184,8 +199,8 @@ class Database:
             asyncio.AbstractEventLoop, list[tuple[asyncio.Future[tuple[int, ...]], tuple[int, ...]]]
         ]
         by_loop = defaultdict(list)
-        for (_, loop, future), rows in zip(submissions, counts, strict=True):
-            by_loop[loop].append((future, rows))
+        for submission, rows in zip(submissions, counts, strict=True):
+            by_loop[submission.loop].append((submission.future, rows))
         for loop, settled in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_settle, settled)

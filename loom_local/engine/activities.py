@@ -35,7 +35,8 @@ class Activities:
         transaction.send(
             task.instance_id, _event(transaction.now, task, outcome), execution_id=task.execution_id
         )
-        transaction.commit()
+        # The step of the orchestration that this wakes is synced with it: nobody was told of the result yet.
+        transaction.commit(patient=True)
 
     async def _outcome(self, task: Task) -> ActivityOutcome:
         call = ActivityCall(task.name, task.input, task.instance_id, task.task_id)

@@ -145,8 +145,11 @@ class Transaction:
     def after_commit(self, action: Callable[[], None]) -> None:
         self._after.append(action)
 
-    def commit(self) -> asyncio.Future[tuple[int, ...]]:
-        """Queue the commit; deliver to orchestrators at once and to everything else when it is on disk."""
+    def commit(self, *, patient: bool = False) -> asyncio.Future[tuple[int, ...]]:
+        """Queue the commit; deliver to orchestrators at once and to everything else when it is on disk.
+
+        `patient` says that a step which commits more is about to follow.
+        """
         if self._consumed:
             self.statements.append(("DELETE FROM inbox WHERE seq = ?", self._consumed))
         if self._messages:
@@ -161,7 +164,7 @@ class Transaction:
             self.statements.append((f"INSERT INTO tasks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", tasks))
             for task in self._tasks:
                 self._engine.outstanding[task.instance_id][task.seq] = task
-        committed = self._engine.database.submit(self.statements)
+        committed = self._engine.database.submit(self.statements, patient=patient)
         for instance in self._touched.values():
             instance.uncommitted += 1
             instance.last_commit = committed

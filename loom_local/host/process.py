@@ -65,7 +65,9 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=0.2))
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # threads that stay are named below
+    with warnings.catch_warnings(
+        action="ignore", category=RuntimeWarning
+    ):  # threads that stay are named below
         loop.run_until_complete(loop.shutdown_default_executor(0.2))
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:

@@ -133,3 +133,17 @@ asyncio.run(main())
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT name FROM host").fetchall() == [("kept",)]
     connection.close()
+
+
+async def test_a_patient_submission_is_synced_with_the_next_or_after_a_moment(path: Path) -> None:
+    database = Database.open(path)
+    try:
+        first = database.submit([("INSERT INTO host VALUES ('first', '')", ())], patient=True)
+        await database.submit([("INSERT INTO host VALUES ('second', '')", ())])
+        assert first.done()
+        assert database.commits == 1
+
+        await database.submit([("INSERT INTO host VALUES ('alone', '')", ())], patient=True)
+        assert database.reader().execute("SELECT COUNT(*) FROM host").fetchone() == (3,)
+    finally:
+        database.close()
