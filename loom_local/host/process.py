@@ -65,6 +65,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=0.2))
+    assert isinstance(loop, asyncio.BaseEventLoop)
     with warnings.catch_warnings(
         action="ignore", category=RuntimeWarning
     ):  # threads that stay are named below
