@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loom_local.engine.protocol import CONTINUED_AS_NEW, event, failure, pb, seconds
-from loom_local.engine.state import Instance
+from loom_local.engine.state import Instance, is_entity
 
 if TYPE_CHECKING:
     from loom_local.engine.engine import Engine
@@ -77,13 +77,13 @@ def _create_sub_orchestration(
 ) -> pb.HistoryEvent:
     asked = action.createSubOrchestration
     existing = engine.instances.get(asked.instanceId)
+    refusal = None
     if existing is not None and not existing.terminal:
-        failed = pb.SubOrchestrationInstanceFailedEvent(
-            taskScheduledId=action.id,
-            failureDetails=failure(
-                "OrchestrationAlreadyExists", f"instance '{asked.instanceId}' already exists"
-            ),
-        )
+        refusal = failure("OrchestrationAlreadyExists", f"instance '{asked.instanceId}' already exists")
+    elif is_entity(asked.instanceId):
+        refusal = failure("InvalidInstanceId", f"'{asked.instanceId}' would be an entity: it begins with @")
+    if refusal is not None:
+        failed = pb.SubOrchestrationInstanceFailedEvent(taskScheduledId=action.id, failureDetails=refusal)
         transaction.send(
             instance.id,
             event(transaction.now, subOrchestrationInstanceFailed=failed),

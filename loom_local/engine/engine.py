@@ -16,7 +16,7 @@ from loom_local.engine.cache import Entities, Instances
 from loom_local.engine.entities import EntityBatches
 from loom_local.engine.locks import Locks
 from loom_local.engine.orchestrations import Orchestrations
-from loom_local.engine.protocol import PENDING, check_sdk
+from loom_local.engine.protocol import check_sdk
 from loom_local.engine.queries import Queries
 from loom_local.engine.recovery import close_cleanly, recover
 from loom_local.engine.requests import Requests
@@ -99,11 +99,9 @@ class Engine:
             drop.consume(message)
             drop.commit()
             return
-        if instance.status == PENDING and (instance.scheduled_at or 0.0) > self.clock():
-            self.timers.add(message._replace(visible_at=instance.scheduled_at))
-            return
-        instance.inbox.append(message)
-        self.enqueue(instance)
+        instance.receive(message)
+        if instance.begun:
+            self.enqueue(instance)
 
     async def _forget_requests(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loom_local.engine import locks
 from loom_local.engine.activities import backoff
 from loom_local.engine.protocol import event, failure, pb, seconds, text
-from loom_local.engine.state import Entity, Message
+from loom_local.engine.state import Entity, Message, is_entity
 
 if TYPE_CHECKING:
     from loom_local.engine.engine import Engine
@@ -189,8 +189,12 @@ class EntityBatches:
         elif action.HasField("startNewOrchestration"):
             start = action.startNewOrchestration
             existing = self._engine.instances.get(start.instanceId) if start.instanceId else None
-            if existing is not None and not existing.terminal:
-                log.warning("%s wanted to start %s, which is running already", entity.id, start.instanceId)
+            if is_entity(start.instanceId) or (existing is not None and not existing.terminal):
+                log.warning(
+                    "%s wanted to start %s, which is running already or an entity",
+                    entity.id,
+                    start.instanceId,
+                )
                 return
             transaction.start(
                 start.instanceId,

@@ -1,12 +1,12 @@
 """What clients may ask of the engine. Each returns after the commit; a refusal changes nothing."""
 
 import uuid
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from loom_local.engine.locks import release_locks
-from loom_local.engine.protocol import FAILED, PENDING, TERMINAL, TERMINATED, event, pb, text
-from loom_local.engine.state import Instance
+from loom_local.engine.protocol import FAILED, TERMINAL, event, pb, text
+from loom_local.engine.state import Instance, is_entity
 
 if TYPE_CHECKING:
     from loom_local.engine.engine import Engine
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 class AlreadyExistsError(Exception):
     pass
+
+
+class InvalidIdError(ValueError):
+    """An instance cannot have this id."""
 
 
 class NoSuchInstanceError(Exception):
@@ -42,17 +46,23 @@ class Operations:
     ) -> str:
         """Start an orchestration and return its id, a new one if `instance_id` is empty.
 
-        Raises AlreadyExistsError unless an instance of that id is in one of the `replaceable` states.
+        Raises AlreadyExistsError unless an instance of that id is in one of the `replaceable` states, and
+        InvalidIdError for the id of an entity.
         """
+        if is_entity(instance_id):
+            raise InvalidIdError(
+                f"'{instance_id}' cannot be an instance: ids that begin with @ are entities'."
+            )
         existing = self._engine.instances.get(instance_id) if instance_id else None
         transaction = self._engine.transaction()
         if existing is not None:
             if existing.status not in replaceable:
+                await _on_disk(existing)
                 raise AlreadyExistsError(
                     f"An Orchestration instance with the ID {instance_id} already exists."
                 )
-            transaction.abandon(existing)
-            release_locks(self._engine, transaction, instance_id)
+            if not existing.terminal:
+                self._engine.steps.end(existing, transaction, None)
         started = transaction.start(
             instance_id or uuid.uuid4().hex,
             name,
@@ -79,13 +89,13 @@ class Operations:
 
     async def terminate(self, instance_id: str, output: str | None, *, recursive: bool) -> None:
         """End an instance at its next step, with what it started if `recursive`."""
-        instance = self._live(instance_id, "terminate")
+        instance = await self._live(instance_id, "terminate")
         terminated = pb.ExecutionTerminatedEvent(input=text(output), recurse=recursive)
         transaction = self._engine.transaction()
-        if instance.status == PENDING and instance.scheduled_at is not None and not instance.inbox:
-            self._engine.steps.end_unstarted(instance, transaction, TERMINATED, output)
-        else:
+        if instance.begun:
             transaction.send(instance_id, event(transaction.now, executionTerminated=terminated))
+        else:
+            self._engine.steps.end(instance, transaction, output)
         await transaction.commit()
 
     async def rewind(self, instance_id: str, reason: str) -> None:
@@ -95,6 +105,7 @@ class Operations:
         if instance is None:
             raise NoSuchInstanceError(f"No instance with ID '{instance_id}' was found.")
         if instance.status != FAILED:
+            await _on_disk(instance)
             raise WrongStateError(f"The instance '{instance_id}' has not failed, so it cannot be rewound.")
         self._engine.steps.request_rewind(transaction, instance_id, reason)
         await transaction.commit()
@@ -106,8 +117,7 @@ class Operations:
             raise NoSuchInstanceError(f"No instance with ID '{instance_id}' was found.")
         if not instance.terminal and not with_new_id:
             raise WrongStateError(f"The instance '{instance_id}' is still running and cannot be restarted.")
-        if instance.last_commit is not None:
-            await instance.last_commit
+        await _on_disk(instance)
         reader = self._engine.database.reader()
         row = reader.execute("SELECT input FROM inputs WHERE id = ?", (instance_id,)).fetchone()
         new_id = uuid.uuid4().hex if with_new_id else instance_id
@@ -137,11 +147,14 @@ class Operations:
 
     async def purge(self, instance_ids: Collection[str]) -> int:
         """Remove ended instances with all that is kept of them; returns how many there were."""
+        for instance_id in instance_ids:
+            if loaded := self._engine.instances.peek(instance_id):
+                await _on_disk(loaded)  # else it could be read again as it was before its end
         transaction = self._engine.transaction()
         purged = 0
         for instance_id in instance_ids:
             instance = self._engine.instances.get(instance_id)
-            if instance is None or not instance.terminal:
+            if instance is None or not instance.terminal or not instance.settled:
                 continue
             purged += 1
             self._engine.instances.remove(instance)
@@ -173,19 +186,26 @@ class Operations:
         await transaction.commit()
         return removed, released
 
-    def _live(self, instance_id: str, verb: str) -> Instance:
+    async def _live(self, instance_id: str, verb: str) -> Instance:
         instance = self._engine.instances.get(instance_id)
         if instance is None:
             raise NoSuchInstanceError(f"No instance with ID '{instance_id}' was found.")
         if instance.terminal:
+            await _on_disk(instance)
             state = pb.OrchestrationStatus.Name(instance.status).removeprefix("ORCHESTRATION_STATUS_").title()
             raise WrongStateError(
                 f"Cannot {verb} orchestration instance '{instance_id}' because it is in the {state} state."
             )
         return instance
 
-    def _post(self, instance_id: str, verb: str, **kind: object) -> Awaitable[object]:
-        self._live(instance_id, verb)
+    async def _post(self, instance_id: str, verb: str, **kind: object) -> None:
+        await self._live(instance_id, verb)
         transaction: Transaction = self._engine.transaction()
         transaction.send(instance_id, event(transaction.now, **kind))
-        return transaction.commit()
+        await transaction.commit()
+
+
+async def _on_disk(instance: Instance) -> None:
+    """Wait until the disk knows of the instance what memory knows: a refusal is an answer too."""
+    if instance.last_commit is not None:
+        await instance.last_commit

@@ -59,8 +59,7 @@ class Orchestrations:
 
     async def _step(self, instance: Instance) -> None:
         engine = self._engine
-        messages = list(instance.inbox)
-        instance.inbox.clear()
+        messages = list(instance.inbox)  # they stay there: whoever replaces the run consumes them too
         current = [m for m in messages if m.execution_id in {None, instance.execution_id}]
         response: pb.OrchestratorResponse | None = None
         started = event(engine.clock(), orchestratorStarted=pb.OrchestratorStartedEvent()).SerializeToString()
@@ -69,12 +68,12 @@ class Orchestrations:
             async with engine.suspects.watch(f"instance:{instance.id}", crashes) as refusal:
                 response = _failed(refusal) if refusal else await self._replay(instance, started, current)
             if response is None:
-                instance.inbox.extendleft(reversed(messages))
                 return
         if not engine.instances.current(instance):
-            return  # purged or replaced meanwhile; its messages went with it
+            return  # replaced meanwhile; its messages went with it
         transaction = engine.transaction()
         for message in messages:
+            instance.inbox.popleft()
             transaction.consume(message)
         if response is not None:
             self._apply(instance, transaction, [started, *(m.event for m in current)], response)
@@ -195,12 +194,9 @@ class Orchestrations:
                         )
                 return
 
-    def end_unstarted(
-        self, instance: Instance, transaction: "Transaction", status: int, output: str | None
-    ) -> None:
-        """End an instance whose scheduled start has not come, without running it."""
-        done = pb.CompleteOrchestrationAction(result=text(output))
-        done.orchestrationStatus = status  # pyright: ignore[reportAttributeAccessIssue] - an enum's int
+    def end(self, instance: Instance, transaction: "Transaction", output: str | None) -> None:
+        """Terminate an instance without asking its orchestrator."""
+        done = pb.CompleteOrchestrationAction(orchestrationStatus=TERMINATED, result=text(output))
         self._append(instance, transaction, [], Applied(completed=done))
         instance.updated_at = transaction.now
         self._save(instance, transaction)

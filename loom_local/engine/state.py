@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loom_local.database.database import Value
-from loom_local.engine.protocol import TERMINAL
+from loom_local.engine.protocol import PENDING, TERMINAL
 
 
 class Message(NamedTuple):
@@ -79,6 +79,21 @@ class Instance:
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def begun(self) -> bool:
+        """Whether its start has come. Until then, whatever else is sent to it waits in the inbox."""
+        return self.status != PENDING or bool(self.inbox and self._is_start(self.inbox[0]))
+
+    def receive(self, message: Message) -> None:
+        """Put a message into the inbox; the start comes before all others."""
+        if not self.begun and self._is_start(message):
+            self.inbox.appendleft(message)
+        else:
+            self.inbox.append(message)
+
+    def _is_start(self, message: Message) -> bool:
+        return message.execution_id == self.execution_id
 
     @property
     def settled(self) -> bool:

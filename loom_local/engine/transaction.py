@@ -137,6 +137,7 @@ class Transaction:
             instance.timed = False
             self._engine.timers.cancel(instance.id)
             self.execute("DELETE FROM inbox WHERE target = ? AND visible_at IS NOT NULL", instance.id)
+            self._messages = [m for m in self._messages if m.target != instance.id or m.visible_at is None]
 
     def touch(self, instance: Instance) -> None:
         """Say that this commit changes the instance, so that it stays in memory until then."""
@@ -180,7 +181,8 @@ class Transaction:
             instance.uncommitted -= 1
         for message in self._messages:
             if message.visible_at is not None:
-                engine.timers.add(message)
+                if self._awaited(message):
+                    engine.timers.add(message)
             elif is_entity(message.target):
                 engine.deliver(message)
         for task in self._tasks:
@@ -189,3 +191,8 @@ class Transaction:
             action()
         for instance in self._touched.values():
             engine.instances.release(instance)
+
+    def _awaited(self, timer: Message) -> bool:
+        """Whether a timer is still of use: its run may have ended before this commit was on disk."""
+        instance = self._touched.get(timer.target)
+        return instance is None or (not instance.terminal and instance.execution_id == timer.execution_id)

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from loom_local.engine.engine import Engine
 from loom_local.engine.operations import (
     AlreadyExistsError,
+    InvalidIdError,
     NoSuchInstanceError,
     Operations,
     WrongStateError,
@@ -19,6 +20,7 @@ from loom_local.engine.queries import BadTokenError, EntityRow, InstanceFilter, 
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
     AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    InvalidIdError: grpc.StatusCode.INVALID_ARGUMENT,
     NoSuchInstanceError: grpc.StatusCode.NOT_FOUND,
     WrongStateError: grpc.StatusCode.FAILED_PRECONDITION,
     BadTokenError: grpc.StatusCode.INVALID_ARGUMENT,
