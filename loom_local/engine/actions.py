@@ -125,13 +125,16 @@ def _send_entity_message(
     assert kind is not None
     body = getattr(action.sendEntityMessage, kind)
     outgoing = event(transaction.now, **{kind: body})
-    visible_at = None
+    visible_at = execution_id = None
     if kind == "entityOperationCalled":
         outgoing.entityOperationCalled.parentExecutionId.value = instance.execution_id
     if kind in {"entityOperationCalled", "entityOperationSignaled"} and body.HasField("scheduledTime"):
         visible_at = seconds(body.scheduledTime)
-    target = body.lockSet[0] if kind == "entityLockRequested" else body.targetInstanceId.value
-    transaction.send(target, outgoing, visible_at=visible_at)
+    if kind == "entityLockRequested":
+        target, execution_id = body.lockSet[0], instance.execution_id
+    else:
+        target = body.targetInstanceId.value
+    transaction.send(target, outgoing, execution_id=execution_id, visible_at=visible_at)
     return event(transaction.now, action.id, **{kind: body})
 
 

@@ -104,7 +104,7 @@ class EntityBatches:
                     entity.inbox.appendleft(message)
                     break
                 transaction.consume(message)
-                self._lock(entity, transaction, parsed)
+                self._lock(entity, transaction, message, parsed)
             elif kind == "entityOperationSignaled":
                 _add(batch, message, parsed.entityOperationSignaled, None)
             else:
@@ -112,20 +112,24 @@ class EntityBatches:
                 transaction.consume(message)
         return batch
 
-    def _lock(self, entity: Entity, transaction: "Transaction", parsed: pb.HistoryEvent) -> None:
+    def _lock(
+        self, entity: Entity, transaction: "Transaction", message: Message, parsed: pb.HistoryEvent
+    ) -> None:
         """Take the lock and pass the request on to the next entity of the set, or tell the orchestration."""
         request = parsed.entityLockRequested
         parent = self._engine.instances.get(request.parentInstanceId.value)
-        if parent is None or parent.terminal:
-            return  # it ended while its request was under way; what it holds was released then
+        if parent is None or parent.terminal or parent.execution_id != message.execution_id:
+            return  # that execution ended while its request was under way; what it holds was released then
         locks.acquire(self._engine, entity, request)
         if request.position + 1 < len(request.lockSet):
             request.position += 1
-            transaction.send(request.lockSet[request.position], parsed)
+            transaction.send(request.lockSet[request.position], parsed, execution_id=message.execution_id)
         else:
             granted = pb.EntityLockGrantedEvent(criticalSectionId=request.criticalSectionId)
             transaction.send(
-                request.parentInstanceId.value, event(transaction.now, entityLockGranted=granted)
+                request.parentInstanceId.value,
+                event(transaction.now, entityLockGranted=granted),
+                execution_id=message.execution_id,
             )
 
     async def _operate(self, entity: Entity, batch: Batch) -> pb.EntityBatchResult | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loom_local.engine.locks import release_locks
 from loom_local.engine.protocol import FAILED, TERMINAL, event, pb, text
+from loom_local.engine.rewind import request_rewind
 from loom_local.engine.state import Instance, is_entity
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Operations:
         if instance.status != FAILED:
             await _on_disk(instance)
             raise WrongStateError(f"The instance '{instance_id}' has not failed, so it cannot be rewound.")
-        self._engine.steps.request_rewind(transaction, instance_id, reason)
+        request_rewind(self._engine, transaction, instance, reason)
         await transaction.commit()
 
     async def restart(self, instance_id: str, *, with_new_id: bool) -> str:

@@ -22,6 +22,7 @@ from loom_local.engine.protocol import (
     pb,
     text,
 )
+from loom_local.engine.rewind import is_rewind, rewind
 from loom_local.engine.state import Instance, Message
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Orchestrations:
 
     async def _step(self, instance: Instance) -> None:
         engine = self._engine
-        messages = list(instance.inbox)  # they stay there: whoever replaces the run consumes them too
+        # They stay in the inbox, for whoever replaces the run to consume. The SDK takes a rewind only alone.
+        messages = [instance.inbox[0]] if is_rewind(instance.inbox[0].event) else list(instance.inbox)
         current = [m for m in messages if m.execution_id in {None, instance.execution_id}]
         response: pb.OrchestratorResponse | None = None
         started = event(engine.clock(), orchestratorStarted=pb.OrchestratorStartedEvent()).SerializeToString()
@@ -124,10 +126,10 @@ class Orchestrations:
         if applied.continued is not None:
             self._continue_as_new(instance, transaction, applied.continued)
         elif applied.rewound is not None:
-            self._rewind(instance, transaction, applied.rewound)
+            rewind(self._engine, instance, transaction, applied.rewound)
         else:
             self._append(instance, transaction, news, applied)
-        self._save(instance, transaction)
+        transaction.save(instance)
         if instance.status != before and (notify := self._engine.waiters.snapshot(instance)):
             transaction.after_commit(notify)
 
@@ -173,7 +175,7 @@ class Orchestrations:
         instance.completed_at = transaction.now
         transaction.abandon(instance)
         release_locks(self._engine, transaction, instance.id)
-        self._tell_parent(instance, transaction)
+        self.tell_parent(instance, transaction)
         completed = pb.ExecutionCompletedEvent(
             orchestrationStatus=instance.status, result=text(instance.output)
         )
@@ -199,13 +201,13 @@ class Orchestrations:
         done = pb.CompleteOrchestrationAction(orchestrationStatus=TERMINATED, result=text(output))
         self._append(instance, transaction, [], Applied(completed=done))
         instance.updated_at = transaction.now
-        self._save(instance, transaction)
+        transaction.save(instance)
         transaction.touch(instance)
         if notify := self._engine.waiters.snapshot(instance):
             transaction.after_commit(notify)
 
     @staticmethod
-    def _tell_parent(instance: Instance, transaction: "Transaction") -> None:
+    def tell_parent(instance: Instance, transaction: "Transaction") -> None:
         if instance.parent_id is None or instance.parent_task_id is None:
             return
         task_id = instance.parent_task_id
@@ -231,7 +233,7 @@ class Orchestrations:
         """Begin the next generation: its start, then the events carried over, then those still unread."""
         unread = [m for m in instance.inbox if m.execution_id is None]
         transaction.abandon(instance)
-        _clear_history(instance, transaction)
+        transaction.clear_history(instance)
         instance.execution_id = new_execution_id()
         instance.status = RUNNING
         if done.HasField("newVersion"):
@@ -256,84 +258,6 @@ class Orchestrations:
         )
         for carried in (*done.carryoverEvents, *(pb.HistoryEvent.FromString(m.event) for m in unread)):
             transaction.send(instance.id, carried)
-
-    def _rewind(
-        self, instance: Instance, transaction: "Transaction", rewound: pb.RewindOrchestrationAction
-    ) -> None:
-        """Replace the history by the one the SDK has cleaned, and wake what has to run again."""
-        history = list(rewound.newHistory)
-        _clear_history(instance, transaction)
-        instance.status = RUNNING
-        for past in history:
-            if past.HasField("executionStarted"):
-                instance.execution_id = past.executionStarted.orchestrationInstance.executionId.value
-        step = b"".join(as_past(past.SerializeToString()) for past in history)
-        transaction.execute("INSERT INTO history VALUES (?, 0, ?, ?)", instance.id, len(history), step)
-        instance.history += step
-        instance.events, instance.steps = len(history), 1
-        ended = {
-            e.subOrchestrationInstanceCompleted.taskScheduledId
-            for e in history
-            if e.HasField("subOrchestrationInstanceCompleted")
-        }
-        for past in history:
-            if past.HasField("subOrchestrationInstanceCreated") and past.eventId not in ended:
-                self.request_rewind(
-                    transaction,
-                    past.subOrchestrationInstanceCreated.instanceId,
-                    "its parent was rewound",
-                    parent_execution_id=instance.execution_id,
-                )
-        again = event(transaction.now, genericEvent=pb.GenericEvent(data=text("rewound")))
-        transaction.send(instance.id, again, execution_id=instance.execution_id)
-
-    def request_rewind(
-        self,
-        transaction: "Transaction",
-        instance_id: str,
-        reason: str,
-        *,
-        parent_execution_id: str | None = None,
-    ) -> bool:
-        """Take a failed instance up again, with its history; False when it is not a failed one."""
-        instance = self._engine.instances.get(instance_id)
-        if instance is None or instance.status != FAILED:
-            return False
-        self._engine.instances.revive(instance)
-        instance.status = RUNNING
-        instance.output = instance.failure = instance.completed_at = None
-        asked = pb.ExecutionRewoundEvent(reason=text(reason))
-        if parent_execution_id is not None:
-            instance.parent_execution_id = parent_execution_id
-            asked.parentExecutionId.value = parent_execution_id
-        self._save(instance, transaction)
-        transaction.touch(instance)
-        transaction.send(instance.id, event(transaction.now, executionRewound=asked))
-        return True
-
-    @staticmethod
-    def _save(instance: Instance, transaction: "Transaction") -> None:
-        transaction.execute(
-            "UPDATE instances SET execution_id = ?, version = ?, status = ?, updated_at = ?, "
-            "completed_at = ?, parent_execution_id = ?, custom_status = ?, output = ?, failure = ? "
-            "WHERE id = ?",
-            instance.execution_id,
-            instance.version,
-            instance.status,
-            instance.updated_at,
-            instance.completed_at,
-            instance.parent_execution_id,
-            instance.custom_status,
-            instance.output,
-            instance.failure,
-            instance.id,
-        )
-
-
-def _clear_history(instance: Instance, transaction: "Transaction") -> None:
-    transaction.execute("DELETE FROM history WHERE id = ?", instance.id)
-    instance.history = bytearray()
-    instance.events = instance.steps = 0
 
 
 _SUSPENSION = (b"\xaa\x01", b"\xb2\x01")

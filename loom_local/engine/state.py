@@ -16,7 +16,7 @@ class Message(NamedTuple):
     seq: int
     target: str
     execution_id: str | None
-    """The execution it answers; None for what reaches whichever execution is current."""
+    """The execution it answers, or that asks for a lock; None for what reaches whichever is current."""
     visible_at: float | None
     event: bytes
     request_id: bytes | None = None

@@ -139,6 +139,29 @@ class Transaction:
             self.execute("DELETE FROM inbox WHERE target = ? AND visible_at IS NOT NULL", instance.id)
             self._messages = [m for m in self._messages if m.target != instance.id or m.visible_at is None]
 
+    def clear_history(self, instance: Instance) -> None:
+        self.execute("DELETE FROM history WHERE id = ?", instance.id)
+        instance.history = bytearray()
+        instance.events = instance.steps = 0
+
+    def save(self, instance: Instance) -> None:
+        """Write what a step can change of the instance's row."""
+        self.execute(
+            "UPDATE instances SET execution_id = ?, version = ?, status = ?, updated_at = ?, "
+            "completed_at = ?, parent_execution_id = ?, custom_status = ?, output = ?, failure = ? "
+            "WHERE id = ?",
+            instance.execution_id,
+            instance.version,
+            instance.status,
+            instance.updated_at,
+            instance.completed_at,
+            instance.parent_execution_id,
+            instance.custom_status,
+            instance.output,
+            instance.failure,
+            instance.id,
+        )
+
     def touch(self, instance: Instance) -> None:
         """Say that this commit changes the instance, so that it stays in memory until then."""
         self._touched[instance.id] = instance

@@ -15,8 +15,8 @@ LARGEST_MESSAGE = 64 << 20
 """Bytes."""
 
 
-async def serve(servicer: Servicer) -> tuple[grpc.aio.Server, int]:
-    """Listen on a free port of 127.0.0.1; returns the server and the port."""
+def bind(servicer: Servicer) -> tuple[grpc.aio.Server, int]:
+    """Take a free port of 127.0.0.1; returns the server, which answers once it is started, and the port."""
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
             _unary(servicer, name),
@@ -38,9 +38,7 @@ async def serve(servicer: Servicer) -> tuple[grpc.aio.Server, int]:
         ]
     )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    return server, port
+    return server, server.add_insecure_port("127.0.0.1:0")
 
 
 def _serialize(message: Message) -> bytes:

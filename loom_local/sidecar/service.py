@@ -1,6 +1,7 @@
 """The engine on its own thread and loop, so that user code which blocks can never stall it."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -14,7 +15,7 @@ from loom_local.engine.bridge import Bridge
 from loom_local.engine.engine import Engine
 from loom_local.engine.worker import ActivityCall, ActivityOutcome, EngineLimits, Worker
 from loom_local.sidecar.channel import directory
-from loom_local.sidecar.grpc_front import serve
+from loom_local.sidecar.grpc_front import bind
 from loom_local.sidecar.servicer import Servicer
 
 
@@ -86,14 +87,21 @@ class Sidecar:
         return await self.on_engine(self.servicer.call)(method, request)
 
     async def _open(self, host: asyncio.AbstractEventLoop) -> None:
-        self.database = Database.open(self._path, durable=self._durable)
-        worker = _FarWorker(self._worker, Bridge(self.loop, host))
-        self.engine = Engine(self.database, worker, self._limits)
-        self.servicer = Servicer(self.engine)
-        self._server, port = await serve(self.servicer)
-        self.address = f"127.0.0.1:{port}"
-        directory.add(self.address, self.servicer, self.loop)
-        await self.engine.start()
+        async with contextlib.AsyncExitStack() as undo:
+            self.database = Database.open(self._path, durable=self._durable)
+            undo.callback(self.database.close)
+            worker = _FarWorker(self._worker, Bridge(self.loop, host))
+            self.engine = Engine(self.database, worker, self._limits)
+            self.servicer = Servicer(self.engine)
+            self._server, port = bind(self.servicer)
+            undo.push_async_callback(self._server.stop, 0)
+            self.address = f"127.0.0.1:{port}"
+            await (
+                self.engine.start()
+            )  # before anybody can call: sequence numbers go on from those in the file
+            directory.add(self.address, self.servicer, self.loop)
+            await self._server.start()
+            undo.pop_all()
 
     async def _close(self, grace: float) -> None:
         await self.engine.stop(grace)

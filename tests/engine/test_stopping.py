@@ -5,6 +5,7 @@ import azure.durable_functions as df
 import grpc
 import pytest
 from azure.durable_functions.client import SyncDurableFunctionsClient
+from durabletask.internal import orchestrator_service_pb2 as pb
 
 from loom_local.sidecar.service import Sidecar
 from tests.engine.sdk import App, binding, hub
@@ -71,3 +72,45 @@ def _channels(client: df.DurableFunctionsClient) -> list:
     from loom_local.sidecar.channel import AsyncChannel
 
     return [each for each in vars(client).values() if isinstance(each, AsyncChannel)]
+
+
+async def test_nobody_is_answered_before_the_file_has_been_taken_up(path: Path, monkeypatch) -> None:
+    from loom_local.engine import engine, recovery
+
+    async with hub(with_waiting(App()), path) as (_, client):
+        await client.schedule_new_orchestration("waiting", instance_id="w")
+
+    sidecar = Sidecar(path, with_waiting(App()), durable=False)
+    answered = []
+
+    async def recover(taken_up) -> int:
+        async with grpc.aio.insecure_channel(sidecar.address) as channel:
+            call = channel.unary_unary(
+                "/TaskHubSidecarService/StartInstance",
+                request_serializer=pb.CreateInstanceRequest.SerializeToString,
+                response_deserializer=pb.CreateInstanceResponse.FromString,
+            )
+            try:
+                answered.append(await call(pb.CreateInstanceRequest(name="waiting"), timeout=0.5))
+            except grpc.RpcError:
+                return await recovery.recover(taken_up)
+        raise AssertionError("answered")
+
+    monkeypatch.setattr(engine, "recover", recover)
+    await sidecar.start()
+    await sidecar.stop(1.0)
+    assert answered == []
+
+
+async def test_a_host_that_could_not_start_leaves_the_file_to_the_next(path: Path, monkeypatch) -> None:
+    from loom_local.engine import engine
+
+    async def fails(_) -> int:
+        raise OSError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "recover", fails)
+        with pytest.raises(OSError, match="no"):
+            await Sidecar(path, App(), durable=False).start()
+    async with hub(with_waiting(App()), path):
+        pass
