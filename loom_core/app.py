@@ -14,6 +14,7 @@ from loom_core.http.pipelines import Shipped
 from loom_core.pipelines import parse
 from loom_core.ports.blobs import BlobStore
 from loom_core.settings import Settings
+from loom_core.wire.json import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shippe
     found: dict[str, tuple[Path, Shipped]] = {}
     for path in sorted(folder.glob("*.json")):
         own: list[Problem] = []
-        shipped = _collect(own, lambda path=path: _load_pipeline(path, activities), None)
+        shipped = _load_pipeline(path, activities, own)
         problems += [Problem(str(path), str(problem)) for problem in own]
         if shipped is None:
             continue
@@ -64,18 +65,30 @@ def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shippe
     return {name: shipped for name, (_, shipped) in found.items()}
 
 
-def _load_pipeline(path: Path, activities: frozenset[str]) -> Shipped:
+def _load_pipeline(path: Path, activities: frozenset[str], problems: list[Problem]) -> Shipped | None:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise InvalidError(f"not JSON: {error}") from error
-    plan = parse(document)
-    missing = plan.activities - activities
-    if missing:
-        raise InvalidError(
-            [Problem("$.stages", f"there is no activity {name!r}") for name in sorted(missing)]
-        )
-    return Shipped(plan.name, plan.version, document, plan.input_schema, plan.warnings)
+        problems.append(Problem("$", f"not JSON: {error}"))
+        return None
+    plan = _collect(problems, lambda: parse(document), None)
+    problems += _missing(document, activities)
+    return plan and Shipped(plan.name, plan.version, document, plan.input_schema, plan.warnings)
+
+
+def _missing(document: Json, activities: frozenset[str]) -> list[Problem]:
+    """Every activity that is called and does not exist, whatever else is wrong with the definition."""
+    stages = document.get("stages") if isinstance(document, dict) else None
+    called = [
+        (index, stage.get("activity"))
+        for index, stage in enumerate(stages if isinstance(stages, list) else ())
+        if isinstance(stage, dict)
+    ]
+    return [
+        Problem(f"$.stages[{index}].activity", f"there is no activity {name!r}")
+        for index, name in called
+        if isinstance(name, str) and name not in activities
+    ]
 
 
 def _blobs(settings: Settings) -> BlobStore:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loom_core.errors import InvalidError, LoomError
-from loom_local.database import DatabaseLockedError, DatabaseTooNewError
+from loom_local.database import DatabaseLockedError, DatabaseTooNewError, DatabaseUnusableError
 
 if TYPE_CHECKING:
     from loom_local.host.host import Host
@@ -103,7 +103,7 @@ def dev(
             max_body=max_body * 1024 * 1024,
             **({"activity_threads": activity_threads} if activity_threads else {}),
         )
-    except (LoomError, DatabaseLockedError, DatabaseTooNewError) as error:
+    except (LoomError, DatabaseLockedError, DatabaseTooNewError, DatabaseUnusableError) as error:
         click.echo(f"loom: {error}", err=True)
         raise SystemExit(_exit_code(error)) from error
 
@@ -124,7 +124,10 @@ def _api_key(file: Path | None) -> str | None:
     """Read the key, and take it out of the environment: the app has no need of it."""
     key = os.environ.pop(KEY_VARIABLE, "").strip()
     if file is not None:
-        key = file.read_text(encoding="utf-8").strip()
+        try:
+            key = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise LoomError(f"{file} is not a text in UTF-8 that can be read") from error
     if key and len(key) < 16:
         raise LoomError("the API key is too short: use at least 16 characters")
     return key or None

@@ -63,6 +63,8 @@ def run(
         raise click.UsageError("--url names a host that runs; --app, --data and --scratch start one.")
     if data and scratch:
         raise click.UsageError("--scratch keeps no data; leave --data out.")
+    if output and not os.access(output.parent, os.W_OK):
+        raise click.UsageError(f"--output: {output.parent} is no folder that can be written to.")
     began = time.monotonic()
     document: Mapping[str, Any] = {}
     try:
@@ -77,10 +79,7 @@ def run(
     else:
         _present(document, time.monotonic() - began)
     if output and document["status"] == "completed":
-        output.write_text(
-            json.dumps(document["output"], ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
-        click.echo(f"The output is in {output}", err=True)
+        _write(output, document["output"])
     if document["status"] in {"failed", "cancelled"}:
         raise SystemExit(FAILED)
 
@@ -182,6 +181,14 @@ def _print_output(output: Any) -> None:
         Console().print(Markdown("\n".join([*lines[:DRAWN_LINES], *more]), hyperlinks=False))
     else:
         click.echo(printable(text))
+
+
+def _write(file: Path, output: Any) -> None:
+    try:
+        file.write_text(json.dumps(output, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.FileError(str(file), hint=error.strerror) from error
+    click.echo(f"The output is in {file}", err=True)
 
 
 def _interrupted(document: Mapping[str, Any], *, kept: bool) -> NoReturn:

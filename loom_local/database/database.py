@@ -18,7 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from loom_local.database.migrate import DatabaseTooNewError, migrate
 
-__all__ = ["Database", "DatabaseLockedError", "DatabaseTooNewError", "Statement"]
+__all__ = ["Database", "DatabaseLockedError", "DatabaseTooNewError", "DatabaseUnusableError", "Statement"]
 
 type Value = int | float | str | bytes | None
 type Statement = tuple[str, tuple[Value, ...] | list[tuple[Value, ...]]]
@@ -47,6 +47,10 @@ class _Commit(asyncio.Future[tuple[int, ...]]):
 
 class DatabaseLockedError(Exception):
     """Another host has the file open."""
+
+
+class DatabaseUnusableError(Exception):
+    """The file cannot be opened or written, or is no database."""
 
 
 def stop_process(path: Path, error: Exception) -> NoReturn:
@@ -93,7 +97,8 @@ class Database:
         """Open or create the file, take its lock, and bring its schema up to date.
 
         `durable=False` leaves syncing to the operating system; only for tests. Raises DatabaseLockedError
-        when another host has it open, DatabaseTooNewError when a newer Loom wrote it.
+        when another host has it open, DatabaseTooNewError when a newer Loom wrote it, DatabaseUnusableError
+        when it cannot be opened or is no database.
         """
         from filelock import FileLock, Timeout  # noqa: PLC0415 - only a host opens files
 
@@ -112,9 +117,13 @@ class Database:
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
             migrate(connection, path)
-        except BaseException:
+        except BaseException as error:
             connection.close()
             lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise DatabaseUnusableError(
+                    f"{path} cannot be used ({error}). Mend the cause, or choose another folder with --data."
+                ) from error
             raise
         return cls(path, connection, lock.release, on_failure)
 

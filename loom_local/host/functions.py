@@ -214,4 +214,6 @@ def _explain(error: BaseException, app_dir: Path) -> str:
     """Give the worker's message and the place in the app it came from."""
     mine = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(app_dir)]
     where = f" ({Path(mine[-1].filename).name}, line {mine[-1].lineno})" if mine else ""
+    if isinstance(error, InvalidError):
+        return "\n  ".join((f"the app breaks its rules{where}:", *map(str, error.problems)))
     return f"{type(error).__name__}: {error}{where}"

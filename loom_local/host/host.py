@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Host:
     """Hosts one app on a socket that listens already. `start` once, `stop` once.
 
     The constructor indexes the app: it raises AppError or InvalidError for an app that Azure would refuse,
-    and LoomError for a listener that others can reach without a key.
+    and LoomError for a listener that others can reach without a key or data that cannot be written.
     """
 
     def __init__(self, options: HostOptions, listener: socket.socket) -> None:
@@ -61,7 +62,7 @@ class Host:
                 "and send the key as x-functions-key"
             )
         self._access = Access(options.key, is_loopback(bound))
-        options.data.mkdir(parents=True, exist_ok=True)
+        _make_writable(options.data)
         os.environ.setdefault("LOOM_DATA", str(options.data))
         load_app_settings(options.app)
         self.settings = HostJson.read(options.app)
@@ -79,7 +80,7 @@ class Host:
     async def start(self) -> None:
         """Open the data, take up the work that was left, and serve.
 
-        Raises DatabaseLockedError, DatabaseTooNewError, or InvalidError for a trigger that cannot run.
+        Raises what `Sidecar.start` raises, or InvalidError for a trigger that cannot run.
         """
         try:
             await self._start()
@@ -191,6 +192,17 @@ class Host:
             if answer is not None:
                 return Reply(*answer)
         return Reply(404)
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise LoomError(
+            f"cannot keep data in {folder}: {error.strerror}; choose another folder with --data"
+        ) from error
 
 
 def describe(function: Function) -> Mapping[str, Any]:

@@ -61,7 +61,7 @@ class Sidecar:
         """Open the file, listen, and take up the work that is in it.
 
         The worker may be called before this returns; `address` is known by then. Raises
-        DatabaseLockedError or DatabaseTooNewError.
+        DatabaseLockedError, DatabaseTooNewError or DatabaseUnusableError.
         """
         host = asyncio.get_running_loop()
         self._bridge = Bridge(host, self.loop)

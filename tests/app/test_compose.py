@@ -52,6 +52,19 @@ def test_every_wrong_pipeline_is_named_with_its_file(folder):
     assert "one.json also defines a pipeline 'one'" in str(error.value)
 
 
+def test_a_missing_activity_is_told_at_its_place_beside_everything_else_that_is_wrong(folder):
+    stages = [{"name": "A", "activity": "nope"}, {"name": "B", "activity": "noop", "after": ["Z"]}]
+    write(folder, "wrong.json", {"name": "wrong", "stages": stages})
+
+    with pytest.raises(InvalidError) as error:
+        compose(folder, {})
+
+    assert {problem.message for problem in error.value.problems} == {
+        "$.stages[0].activity: there is no activity 'nope'",
+        "$.stages[1].after[0]: there is no stage 'Z'",
+    }
+
+
 def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
     (folder / "activities" / "bad.py").write_text("import nothing_of_this_name\n")
 

@@ -123,6 +123,22 @@ def test_the_output_is_written_where_asked(host, loom, tmp_path):
     assert "out.json" in result.stderr
 
 
+def test_an_output_that_could_not_be_written_is_refused_before_the_run_starts(host, loom, tmp_path):
+    result = loom(run, "count", "--output", str(tmp_path / "nowhere" / "out.json"))
+
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'nowhere'} is no folder that can be written to" in result.stderr
+    assert host.bodies == []
+
+
+def test_an_output_that_cannot_be_written_in_the_end_is_said_without_a_traceback(host, loom, tmp_path):
+    result = loom(run, "count", "--output", str(tmp_path / ("x" * 300)))
+
+    assert result.exit_code == 1
+    assert "File name too long" in result.stderr
+    assert json.loads(result.stdout) == {"words": 3}
+
+
 def test_a_report_is_printed_as_the_markdown_it_carries(host, loom):
     host.outcome = {"status": "completed", "output": {"markdown": "# Licences\n\nMIT", "families": {}}}
 

@@ -52,6 +52,31 @@ def test_two_hosts_on_the_same_data_cannot_be(tmp_path):
         assert "Traceback" not in second.output
 
 
+def test_data_that_cannot_be_written_is_said_clearly_and_not_taken_for_a_broken_app(tmp_path):
+    (tmp_path / "file").touch()
+    with start_host(APPS / "http_v1", tmp_path / "file" / "data") as host:
+        assert host.ended() == 1
+    assert f"loom: cannot keep data in {tmp_path / 'file' / 'data'}: Not a directory" in host.output
+    assert "--data" in host.output
+
+
+def test_data_that_is_no_database_is_said_clearly(tmp_path):
+    (tmp_path / "loom.db").write_bytes(b"no database " * 1000)
+    with start_host(APPS / "http_v1", tmp_path) as host:
+        assert host.ended() == 1
+    assert f"loom: {tmp_path / 'loom.db'} cannot be used (file is not a database)" in host.output
+    assert "Traceback" not in host.output
+
+
+def test_a_key_that_is_no_text_is_said_clearly(tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(b"\xff" * 32)
+    with start_host(APPS / "http_v1", tmp_path, "--api-key-file", str(key)) as host:
+        assert host.ended() == 1
+    assert f"loom: {key} is not a text in UTF-8" in host.output
+    assert "Traceback" not in host.output
+
+
 def test_a_port_in_use_is_said_clearly(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -112,6 +112,17 @@ def test_it_is_refused(tmp_path, case):
     assert "Traceback" not in host.output
 
 
+def test_what_is_wrong_with_a_definition_is_told_one_problem_a_line(tmp_path):
+    source = """
+from loom_core.errors import InvalidError, Problem
+raise InvalidError([Problem("$.a", "is wrong"), Problem("$.b", "is wrong too")])
+"""
+    (tmp_path / "function_app.py").write_text(source, encoding="utf-8")
+    with start_host(tmp_path, tmp_path / "data", *FAST) as host:
+        assert host.ended() == 3
+    assert "\n  $.a: is wrong\n  $.b: is wrong too\n" in host.output
+
+
 def test_another_version_of_the_worker_library_is_refused(tmp_path):
     other = tmp_path / "packages" / "azure_functions_runtime-9.9.9.dist-info"
     other.mkdir(parents=True)
