@@ -24,7 +24,10 @@ class Activities:
         if task.seq not in engine.outstanding.get(task.instance_id, ()):
             return
         async with engine.suspects.watch(f"task:{task.seq}", task.crashes) as refusal:
-            outcome = _poisoned(refusal) if refusal else await self._outcome(task)
+            self._finish(task, _poisoned(refusal) if refusal else await self._outcome(task))
+
+    def _finish(self, task: Task, outcome: ActivityOutcome) -> None:
+        engine = self._engine
         waiting = engine.outstanding.get(task.instance_id, {})
         if waiting.pop(task.seq, None) is None:
             return

@@ -20,7 +20,7 @@ from loom_local.engine.protocol import check_sdk
 from loom_local.engine.queries import Queries
 from loom_local.engine.recovery import close_cleanly, recover
 from loom_local.engine.requests import Requests
-from loom_local.engine.slots import Slots
+from loom_local.engine.slots import Slots, stop_process
 from loom_local.engine.state import Entity, Instance, Message, Task, is_entity
 from loom_local.engine.suspects import Suspects
 from loom_local.engine.timers import Timers
@@ -40,12 +40,15 @@ class Engine:
         worker: Worker,
         limits: EngineLimits | None = None,
         clock: Callable[[], float] = time.time,
+        on_defect: Callable[[BaseException], None] = stop_process,
     ) -> None:
         check_sdk()
         self.database = database
         self.worker = worker
         self.limits = limits or EngineLimits()
         self.clock = clock
+        self.on_defect = on_defect
+        """Called with what should not have been raised; memory may then disagree with the disk."""
         self.instances = Instances(database, self.limits.loaded_instances)
         self.entities = Entities(database, self.limits.loaded_entities)
         self.outstanding: defaultdict[str, dict[int, Task]] = defaultdict(dict)
@@ -53,13 +56,13 @@ class Engine:
         self.timers = Timers(self.deliver, clock)
         self.locks = Locks()
         self.waiters = Waiters()
-        self.requests = Requests(self.limits.requests, self.limits.request_age)
+        self.requests = Requests(self.limits.requests, self.limits.request_age, clock)
         self.suspects = Suspects(self)
         self.queries = Queries(self)
         self.steps = Orchestrations(self)
-        self.orchestrations: Slots[Instance] = Slots(self.limits.orchestrations, self.steps.run)
-        self.batches: Slots[Entity] = Slots(self.limits.entities, EntityBatches(self).run)
-        self.activities: Slots[Task] = Slots(self.limits.activities, Activities(self).run)
+        self.orchestrations: Slots[Instance] = Slots(self.limits.orchestrations, self.steps.run, on_defect)
+        self.batches: Slots[Entity] = Slots(self.limits.entities, EntityBatches(self).run, on_defect)
+        self.activities: Slots[Task] = Slots(self.limits.activities, Activities(self).run, on_defect)
         self._seq = itertools.count(1)
         self._duties: list[asyncio.Task[None]] = []
 
@@ -68,6 +71,8 @@ class Engine:
         self._seq = itertools.count(await recover(self))
         loop = asyncio.get_running_loop()
         self._duties = [loop.create_task(self.timers.run()), loop.create_task(self._forget_requests())]
+        for duty in self._duties:
+            duty.add_done_callback(self._duty_ended)
 
     async def stop(self, grace: float) -> None:
         """Begin no more work, let what runs end within `grace` seconds, and note that the stop was clean."""
@@ -78,6 +83,10 @@ class Engine:
         )
         self.waiters.cancel()
         await close_cleanly(self)
+
+    def _duty_ended(self, duty: asyncio.Task[None]) -> None:
+        if not duty.cancelled() and (error := duty.exception()):
+            self.on_defect(error)
 
     def next_seq(self) -> int:
         return next(self._seq)

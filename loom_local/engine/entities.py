@@ -56,11 +56,11 @@ class EntityBatches:
             crashes = max(m.crashes for m in batch.messages)
             async with engine.suspects.watch(f"entity:{entity.id}", crashes) as refusal:
                 result = _refused(batch, entity, refusal) if refusal else await self._operate(entity, batch)
-            if result is None:
-                entity.inbox.extendleft(reversed(batch.messages))
-                batch = Batch()
-            else:
-                self._apply(entity, transaction, batch, result)
+                if result is None:
+                    entity.inbox.extendleft(reversed(batch.messages))
+                    batch = Batch()
+                else:
+                    self._apply(entity, transaction, batch, result)
         for message in batch.messages:
             transaction.consume(message)
         ids = b"".join(m.request_id for m in batch.messages if m.request_id)

@@ -63,31 +63,37 @@ class Orchestrations:
         # They stay in the inbox, for whoever replaces the run to consume. The SDK takes a rewind only alone.
         messages = [instance.inbox[0]] if is_rewind(instance.inbox[0].event) else list(instance.inbox)
         current = [m for m in messages if m.execution_id in {None, instance.execution_id}]
-        response: pb.OrchestratorResponse | None = None
+        if not current:
+            self._finish(instance, messages, [], None)
+            return
         started = event(engine.clock(), orchestratorStarted=pb.OrchestratorStartedEvent()).SerializeToString()
-        if current:
-            crashes = max(m.crashes for m in current)
-            async with engine.suspects.watch(f"instance:{instance.id}", crashes) as refusal:
-                response = _failed(refusal) if refusal else await self._replay(instance, started, current)
-            if response is None:
-                return
-        if not engine.instances.current(instance):
-            return  # replaced meanwhile; its messages went with it
-        transaction = engine.transaction()
+        news = [started, *(m.event for m in current)]
+        crashes = max(m.crashes for m in current)
+        async with engine.suspects.watch(f"instance:{instance.id}", crashes) as refusal:
+            response = _failed(refusal) if refusal else await self._replay(instance, news)
+            # A run that was replaced meanwhile has nothing to finish: its messages went with it.
+            if response is not None and engine.instances.current(instance):
+                self._finish(instance, messages, news, response)
+
+    def _finish(
+        self,
+        instance: Instance,
+        messages: list[Message],
+        news: list[bytes],
+        response: pb.OrchestratorResponse | None,
+    ) -> None:
+        transaction = self._engine.transaction()
         for message in messages:
             instance.inbox.popleft()
             transaction.consume(message)
         if response is not None:
-            self._apply(instance, transaction, [started, *(m.event for m in current)], response)
+            self._apply(instance, transaction, news, response)
         transaction.touch(instance)
         transaction.commit()
 
-    async def _replay(
-        self, instance: Instance, started: bytes, current: list[Message]
-    ) -> pb.OrchestratorResponse | None:
+    async def _replay(self, instance: Instance, news: list[bytes]) -> pb.OrchestratorResponse | None:
         """The orchestrator's answer, or None when it could not be run and should be tried again later."""
         engine = self._engine
-        news = [started, *(m.event for m in current)]
         request = orchestrator_request(instance.id, instance.execution_id, instance.history, news)
         before = time.perf_counter()
         try:

@@ -63,6 +63,9 @@ class Slots[T]:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._free += 1
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled():
+            if self._open:
+                self._on_defect(asyncio.CancelledError("work was cancelled that nobody had stopped"))
+        elif error := task.exception():
             self._on_defect(error)
         self._pump()

@@ -199,6 +199,12 @@ class Transaction:
         return committed
 
     def _committed(self, _: asyncio.Future[tuple[int, ...]]) -> None:
+        try:
+            self._take_effect()
+        except Exception as error:  # noqa: BLE001 - asyncio would log it and go on without what was to happen
+            self._engine.on_defect(error)
+
+    def _take_effect(self) -> None:
         engine = self._engine
         for instance in self._touched.values():
             instance.uncommitted -= 1

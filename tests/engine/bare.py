@@ -10,6 +10,7 @@ from pathlib import Path
 from loom_local.database import Database
 from loom_local.engine.engine import Engine
 from loom_local.engine.operations import Operations
+from loom_local.engine.slots import stop_process
 from loom_local.engine.worker import EngineLimits, Worker
 
 
@@ -21,9 +22,10 @@ async def bare(
     limits: EngineLimits | None = None,
     clock: Callable[[], float] = time.time,
     grace: float = 2.0,
+    on_defect: Callable[[BaseException], None] = stop_process,
 ) -> AsyncGenerator[tuple[Engine, Operations]]:
     database = Database.open(path, durable=False)
-    engine = Engine(database, app, limits, clock)
+    engine = Engine(database, app, limits, clock, on_defect)
     await engine.start()
     try:
         yield engine, Operations(engine)
@@ -52,7 +54,7 @@ def slow_disk(database: Database) -> Generator[threading.Event]:
 
 def left_by_a_crash(path: Path) -> Path:
     """A copy of the file as a process that ended just now would leave it."""
-    copy = path.with_name("crashed.db")
+    copy = path.with_stem(f"{path.stem}-crashed")
     with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
         source.backup(target)
     source.close()
