@@ -1,5 +1,6 @@
 """Activities: everything `run_activity` does with one call, from its payload to its result."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
 _MAX_MESSAGE = 4_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ class Activities:
         token = current_call.set(call)
         try:
             return await self._activities[call.activity].call(await resolve(self._blobs, value))
+        except LoomError:
+            raise
+        except Exception:
+            _log.warning("the activity %s of %s failed", call.activity, call.run, exc_info=True)
+            raise
         finally:
             current_call.reset(token)
 

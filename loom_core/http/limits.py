@@ -39,5 +39,6 @@ class BodyLimit:
     @property
     def _reason(self) -> str:
         return (
-            f"a body may have {self._limit} bytes; put larger data into the blob store and send a reference"
+            f"a body may have {self._limit} bytes; send the path or address of larger data, and let an "
+            "activity read it"
         )

@@ -117,8 +117,8 @@ class FunctionApp:
         runtime.start_threadpool_executor()
         shared = runtime.get_threadpool_executor()
         assert shared is not None
-        activities = ThreadPoolExecutor(activity_threads, thread_name_prefix="activity")
-        self._pools = {"activityTrigger": activities, "": shared}
+        self.activity_threads = ThreadPoolExecutor(activity_threads, thread_name_prefix="activity")
+        self._pools = {"activityTrigger": self.activity_threads, "": shared}
         self.client_binding = client_binding
 
     def close(self) -> None:

@@ -118,6 +118,8 @@ class Host:
             key=self._access.webhook_key,
         )
         self.app.open(client_binding=binding, activity_threads=self._options.activity_threads)
+        # What async activities hand to threads (`asyncio.to_thread`) is held to the same number of them.
+        asyncio.get_running_loop().set_default_executor(self.app.activity_threads)
         worker.open()
         front = HttpFront(
             self.app,

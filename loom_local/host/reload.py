@@ -21,6 +21,7 @@ APP_IS_BROKEN = 3
 
 STOP_SECONDS = 5.5
 CRASH_PAUSE_SECONDS = 1.0
+_STOPPED = frozenset({-signal.SIGTERM, -signal.SIGINT})  # it had not yet come to the point of draining
 _WATCHED = frozenset({".py", ".json", ".wasm"})
 
 
@@ -86,7 +87,7 @@ def _end(child: subprocess.Popen[bytes] | None, events: SimpleQueue[_Event]) -> 
             child.kill()
             return 130
         if event.child is child:
-            return child.returncode
+            return 0 if child.returncode in _STOPPED else child.returncode
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

@@ -289,3 +289,19 @@ async def test_an_unknown_activity_is_not_found():
         await activities.run({"activity": "nope", "input": None})
     (outcome,) = await activities.run({"activity": "nope", "inputs": [1]})
     assert outcome["error"]["type"] == "NotFoundError"
+
+
+async def test_what_an_activity_raises_is_logged_with_its_traceback_and_what_loom_refuses_is_not(caplog):
+    @activity("fragile")
+    def fragile(n: int) -> float:
+        return 1 / n
+
+    activities = Activities([fragile], blobs=MemoryBlobStore())
+    results = await activities.run(
+        {"activity": "fragile", "run": "run-1", "inputs": [0, "no number"], "keys": ["a", "b"]}
+    )
+
+    assert [result["error"]["type"] for result in results] == ["ZeroDivisionError", "InvalidError"]
+    (record,) = caplog.records
+    assert record.getMessage() == "the activity fragile of run-1 failed"
+    assert "return 1 / n" in caplog.text

@@ -49,6 +49,8 @@ def app(tmp_path_factory):
 @contextmanager
 def loom_run(app, *arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
+    # A shell lets what it runs in the background ignore SIGINT, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "-m", "loom_local.cli.main", "run", *arguments, "--app", str(app)],
         cwd=app,

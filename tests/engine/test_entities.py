@@ -55,8 +55,16 @@ async def test_signals_from_one_sender_are_applied_in_order(app: App, path: Path
 
 
 async def test_a_burst_of_signals_is_taken_in_batches(app: App, path: Path) -> None:
+    all_sent, run_entity = asyncio.Event(), app.run_entity
+
+    async def held(name: str, request: bytes) -> bytes:
+        await all_sent.wait()
+        return await run_entity(name, request)
+
+    app.run_entity = held
     async with hub(with_counter(app), path) as (_, client):
         await asyncio.gather(*(client.signal_entity(counter("a"), "add", 1) for _ in range(1000)))
+        all_sent.set()
 
         await value(client, "a", 1000)
         assert max(app.batches) > 10

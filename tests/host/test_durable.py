@@ -5,6 +5,7 @@ import pytest
 from durabletask.client import TaskHubGrpcClient
 
 from tests.host.durable import WEBHOOKS, finished, outcome, started, state_of, until
+from tests.host.processes import FAST, ready_host
 
 
 @pytest.fixture
@@ -108,6 +109,37 @@ async def test_an_orchestrator_that_blocks_does_not_stall_http(host, http):
     async with http.post(f"{host.url}/api/release") as reply:
         assert reply.status == 204
     assert (await finished(http, links))["output"] == "released"
+
+
+THREADS = """
+import asyncio, threading
+import azure.durable_functions as df, azure.functions as func
+app = df.DFApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+@app.route(route="start/{name}")
+@app.durable_client_input(client_name="client")
+async def start(req: func.HttpRequest, client) -> func.HttpResponse:
+    instance = await client.schedule_new_orchestration(req.route_params["name"])
+    return client.create_check_status_response(req, instance)
+
+@app.orchestration_trigger(context_name="context")
+def both(ctx, _):
+    return [(yield ctx.call_activity("plain")), (yield ctx.call_activity("hands_on"))]
+
+@app.activity_trigger(input_name="nothing")
+def plain(nothing):
+    return threading.current_thread().name
+
+@app.activity_trigger(input_name="nothing")
+async def hands_on(nothing):
+    return await asyncio.to_thread(lambda: threading.current_thread().name)
+"""
+
+
+async def test_what_an_async_activity_hands_to_a_thread_runs_on_an_activity_thread_too(http, tmp_path):
+    (tmp_path / "function_app.py").write_text(THREADS, encoding="utf-8")
+    with ready_host(tmp_path, tmp_path / "data", *FAST, "--activity-threads", "1") as host:
+        assert (await outcome(http, host, "both", None))["output"] == ["activity_0", "activity_0"]
 
 
 async def test_busy_activity_threads_do_not_stall_orchestrations(host, http, tmp_path):

@@ -30,6 +30,15 @@ async def test_ctrl_c_does_not_wait_for_what_never_ends(tmp_path, http):
         await asyncio.wait([blocked])
 
 
+def test_ctrl_c_ends_a_host_that_is_still_starting(tmp_path):
+    source = "import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n"
+    (tmp_path / "function_app.py").write_text(source, encoding="utf-8")
+    with start_host(tmp_path, tmp_path / "data") as host:
+        host.wait_for("importing")
+        host.process.send_signal(signal.SIGINT)
+        assert host.ended() == 0
+
+
 async def test_a_second_ctrl_c_exits_at_once(tmp_path, http):
     with ready_host(APPS / "http_v1", tmp_path, *FAST) as host:
         sleeping = asyncio.create_task(http.get(f"{host.url}/v1/sleep/30"))

@@ -52,7 +52,9 @@ def run(command, root, directory):
 
 
 def shell(command, root, directory):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOM_")}
+    # Under `make test` a make of our own would take itself for that one's child, and talk of folders.
+    ours = ("LOOM_", "MAKE", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(
         ["/bin/sh", "-ec", command],
         cwd=directory,
