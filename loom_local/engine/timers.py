@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from loom_local.engine.state import Message
 
-LONGEST_SLEEP = 3600.0
-"""Seconds; the wall clock may be set in the meantime."""
+LONGEST_SLEEP = 60.0
+"""Seconds; in the meantime the wall clock may be set, or the machine suspended, which no timeout counts."""
 
 
 class Timers:
