@@ -169,6 +169,8 @@ class EntityBatches:
                 if result.HasField("failureDetails")
                 else failure("EntityBatchFailed", "the entity did not answer")
             )
+            if not result.results:  # it failed as a whole, and says nothing of its state
+                result.entityState.value = entity.state or ""
             result = _answered(result, len(batch.operations), missing)
         entity.state = result.entityState.value if result.HasField("entityState") else None
         entity.state = entity.state or None

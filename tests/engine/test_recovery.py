@@ -122,6 +122,33 @@ async def test_an_entity_batch_that_cannot_be_run_fails_its_callers_and_frees_th
         await value(client, "a", 5)
 
 
+async def test_an_entity_batch_that_fails_as_a_whole_changes_nothing(app: App, path: Path) -> None:
+    app.entities["counter"] = Counter
+    real, broken = app.run_entity, list[bool]()
+
+    async def sometimes(name, request):
+        if broken:
+            broken.pop()
+            details = pb.TaskFailureDetails(errorType="Broken", errorMessage="no")
+            return pb.EntityBatchResult(failureDetails=details).SerializeToString()
+        return await real(name, request)
+
+    @app.orchestrator
+    def calls(context, _):
+        return (yield context.call_entity(counter("a"), "add", 1))
+
+    app.run_entity = sometimes
+    async with hub(app, path) as (_, client):
+        await client.signal_entity(counter("a"), "add", 5)
+        await value(client, "a", 5)
+        broken.append(True)
+        run = await client.schedule_new_orchestration("calls")
+        state = await client.wait_for_orchestration_completion(run, timeout=10)
+        assert state.runtime_status == OrchestrationStatus.FAILED
+        await client.signal_entity(counter("a"), "add", 1)
+        await value(client, "a", 6)
+
+
 async def test_a_run_that_keeps_ending_the_process_is_failed_and_its_neighbours_are_not(
     path: Path,
 ) -> None:
