@@ -20,6 +20,7 @@ from loom_local.cli.sse import Event, parse
 DEFAULT_URL = "http://127.0.0.1:7071"
 BODY_LIMIT = 64 * 1024 * 1024  # bytes of one answer
 HTTP_ERROR = 400
+UNAUTHORIZED = 401
 SERVER_ERROR = 500
 
 
@@ -175,6 +176,8 @@ def _refusal(status: int, content: bytes) -> RefusedError:
 
 def _explain(status: int, document: Mapping[str, Any]) -> str:
     lines = [str(document.get("detail") or document.get("title") or f"the host answered {status}")]
+    if status == UNAUTHORIZED:
+        lines.append("  The key of this host belongs into LOOM_API_KEY.")
     problems = document.get("problems")
     if isinstance(problems, list):
         lines += [

@@ -71,6 +71,15 @@ def test_under_json_a_refusal_is_the_problem_document_on_the_standard_output(hos
     assert json.loads(result.stdout) == host.refusal[1]
 
 
+def test_a_host_that_wants_a_key_is_told_by_the_name_of_its_variable(host, loom):
+    host.refusal = (401, {"detail": "A key is needed"})
+
+    result = loom(run, "count")
+
+    assert result.exit_code == 2
+    assert "LOOM_API_KEY" in result.stderr
+
+
 def test_a_host_that_fails_is_not_the_fault_of_the_input(host, loom):
     host.refusal = (500, {"title": "Internal error"})
 
