@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.host import ROOT
-from benchmarks.machine import describe
+from benchmarks.machine import describe, load
 from benchmarks.measure import Scale, Table
 from benchmarks.report import document, markdown
 
@@ -37,7 +37,9 @@ def main() -> None:
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=build) as folder:
         machine = describe(Path(folder))
-        tables = [_measure(name, scale, Path(folder) / name) for name in options.only or AREAS]
+        names = options.only or AREAS
+        tables = [_measure(name, scale, Path(folder) / name) for name in names]
+    machine["load after"] = load()
     report = markdown(machine, tables)
     print(report)
     if options.only is None and scale is not SMOKE:

@@ -25,8 +25,13 @@ def describe(folder: Path) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}",
         "disk": f"{1000 * _fsync(folder):.2f} ms for a synced write of 4 KB (median)",
-        "load before": f"{psutil.getloadavg()[0]:.1f} (average of the last minute)",
+        "load before": load(),
     }
+
+
+def load() -> str:
+    """Say how busy the machine is; more than a little, and the figures are those of a shared machine."""
+    return f"{psutil.getloadavg()[0]:.1f} processes, average of the last minute"
 
 
 def _commit() -> str:
