@@ -19,6 +19,7 @@ AREAS = ("messages", "entities", "orchestrations", "runs", "scatter", "start", "
 RESULTS = ROOT / "benchmarks" / "results.md"
 QUICK = Scale(factor=0.3, repeats=3, largest_scatter=10_000)
 SMOKE = Scale(factor=0.01, repeats=1, largest_scatter=100)
+_SIZES = {Scale(): "full", QUICK: "quick", SMOKE: "smoke: the figures mean nothing"}
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         machine = describe(Path(folder))
         names = options.only or AREAS
         tables = [_measure(name, scale, Path(folder) / name) for name in names]
-    machine["load after"] = load()
+    machine |= {"load after": load(), "sizes": _SIZES[scale]}
     report = markdown(machine, tables)
     print(report)
     if options.only is None and scale is not SMOKE:
