@@ -55,10 +55,6 @@ def text(value: str | None) -> wrappers_pb2.StringValue | None:
     return None if value is None else wrappers_pb2.StringValue(value=value)
 
 
-def optional(message: wrappers_pb2.StringValue | None, *, present: bool) -> str | None:
-    return message.value if present and message is not None else None
-
-
 def failure(error_type: str, message: str) -> pb.TaskFailureDetails:
     """Failure details for what no retry would mend."""
     return pb.TaskFailureDetails(errorType=error_type, errorMessage=message, isNonRetriable=True)

@@ -103,10 +103,7 @@ class Queries:
         limit = min(limit or LARGEST_PAGE, LARGEST_PAGE)
         where = [f"status IN ({_ints(set(statuses) & TERMINAL or TERMINAL)})", "id > ?"]
         values: list[Value] = [after]
-        for comparison, value in zip((">=", "<"), ended, strict=True):
-            if value is not None:
-                where.append(f"completed_at {comparison} ?")
-                values.append(value)
+        _between(where, values, "completed_at", *ended)
         rows = (
             self._engine.database.reader()
             .execute(
@@ -168,15 +165,10 @@ class Queries:
         """One page in order of id, and the token of the next; `transient` includes those without a state."""
         limit = min(limit or LARGEST_PAGE, LARGEST_PAGE)
         where, values = ["id > ?"], list[Value]([token])
-        if prefix:
-            where.append("id >= ? AND id < ?")
-            values += [prefix, prefix + "\U0010ffff"]
+        _begins(where, values, "id", prefix)
         if not transient:
             where.append("state IS NOT NULL")
-        for comparison, value in zip((">=", "<"), modified, strict=True):
-            if value is not None:
-                where.append(f"modified_at {comparison} ?")
-                values.append(value)
+        _between(where, values, "modified_at", *modified)
         rows = (
             self._engine.database.reader()
             .execute(
@@ -214,16 +206,26 @@ def _where(wanted: InstanceFilter) -> tuple[list[str], list[Value]]:
     where, values = ["1"], list[Value]()
     if wanted.statuses:
         where.append(f"i.status IN ({_ints(wanted.statuses)})")
-    if wanted.created_from is not None:
-        where.append("i.created_at >= ?")
-        values.append(wanted.created_from)
-    if wanted.created_to is not None:
-        where.append("i.created_at < ?")
-        values.append(wanted.created_to)
-    if wanted.prefix:
-        where.append("i.id >= ? AND i.id < ?")
-        values += [wanted.prefix, wanted.prefix + "\U0010ffff"]
+    _between(where, values, "i.created_at", wanted.created_from, wanted.created_to)
+    _begins(where, values, "i.id", wanted.prefix)
     return where, values
+
+
+def _between(
+    where: list[str], values: list[Value], column: str, start: float | None, end: float | None
+) -> None:
+    """Ask for times from `start` on and before `end`, as far as they are given."""
+    for comparison, value in ((">=", start), ("<", end)):
+        if value is not None:
+            where.append(f"{column} {comparison} ?")
+            values.append(value)
+
+
+def _begins(where: list[str], values: list[Value], column: str, prefix: str) -> None:
+    """Ask for ids that begin with `prefix`, in a way that an index serves."""
+    if prefix:
+        where.append(f"{column} >= ? AND {column} < ?")
+        values += [prefix, prefix + "\U0010ffff"]
 
 
 def _ints(numbers: Collection[int]) -> str:
