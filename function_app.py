@@ -11,7 +11,7 @@ from loom_core.app import compose
 from loom_core.durable.client import durable_runs
 from loom_core.durable.orchestrations import run_program as drive
 from loom_core.http.application import Delegate
-from loom_core.pipelines import PROGRAMS
+from loom_core.notations import PROGRAMS
 
 loom = compose(Path(__file__).parent, os.environ)
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.floors import group_commit, run_rows
 from benchmarks.host import ROOT, Host, host, loom_app
 from benchmarks.measure import Figure, Row, Scale, Table
-from loom_core.pipelines import pipeline_program
+from loom_core.notations import pipeline_program
 from loom_core.testing import Bench
 
 SIZES = {100: None, 1_000: 0.25, 10_000: 1.5, 100_000: 15.0}

@@ -11,7 +11,7 @@ from loom_core.activities import Activities, load_folder, load_modules
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.application import application
 from loom_core.http.pipelines import Shipped
-from loom_core.pipelines import parse
+from loom_core.notations import parse
 from loom_core.ports.blobs import BlobStore
 from loom_core.settings import Settings
 from loom_core.wire.json import Json

@@ -6,6 +6,7 @@ LoomError
 ├── ConflictError       read the current state again, then decide                      (409, never retried)
 ├── IntegrityError      the bytes are not what was pinned; publish them again          (422, never retried)
 ├── SandboxError        mend the module or raise its limits                             (never retried)
+├── CancelledError      nothing: somebody asked for it                                  (never retried)
 ├── TimedOutError       allow more time, or try again                                   (504, retried)
 ├── UnavailableError    try again later                                                 (503, retried)
 └── StepFailedError     a step of a program failed for good; carries the step's own error
@@ -55,6 +56,10 @@ class IntegrityError(LoomError):
 
 
 class SandboxError(LoomError):
+    pass
+
+
+class CancelledError(LoomError):
     pass
 
 

@@ -18,7 +18,7 @@ from types import GeneratorType
 from typing import Any
 
 from loom_core.errors import LoomError, StepFailedError, TimedOutError
-from loom_core.pipelines import PROGRAMS
+from loom_core.notations import PROGRAMS
 from loom_core.wire import commands as c
 from loom_core.wire.json import Json, JsonObject, dump
 

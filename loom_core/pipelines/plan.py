@@ -1,12 +1,15 @@
 """A pipeline that can run: small, frozen, already checked."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from loom_core.errors import Problem
-from loom_core.pipelines.definition import OnError, Strategy
 from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.expressions import Expression
 from loom_core.wire.json import Json
+
+type OnError = Literal["fail", "skip", "collect"]
+type Strategy = Literal["concat", "object"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,12 @@
 """A pipeline as a program: a stage starts when those it waits for are done, independent ones side by side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
 from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError, TimedOutError
 from loom_core.pipelines.calls import Calls, Item, Outcome, call
-from loom_core.pipelines.compile import compile_definition
 from loom_core.pipelines.lanes import scatter
 from loom_core.pipelines.plan import Gather, Plan, Scatter, Stage
 from loom_core.pipelines.progress import Progress, Status
@@ -18,13 +18,13 @@ from loom_core.wire.json import Json, JsonObject
 MAX_ITEMS = 1_000_000
 
 
-def pipeline_program(payload: JsonObject) -> Program:
+def pipeline_program(parse: Callable[[Json], Plan], payload: JsonObject) -> Program:
     """Run `{"run": id, "definition": document, "input": json}`; the result is the run's output.
 
     Raises InvalidError for a wrong definition and for expressions that cannot be evaluated, StepFailedError
     for a stage that failed, TimedOutError for one that took too long.
     """
-    plan = compile_definition(payload["definition"])
+    plan = parse(payload["definition"])
     return (yield from _Run(plan, str(payload["run"]), payload["input"]).program())
 
 

@@ -23,6 +23,20 @@ class CallActivity:
     """Seconds until the program is thrown `TimedOutError`; None waits for ever."""
     key: str = ""
     """The idempotency key, the same for every attempt at the same work. If empty, the driver gives one."""
+    strategy: str = ""
+    """Told to the activity: which of its ways to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallActor:
+    """Send an actor a message and wait for its answer, which is the result."""
+
+    type: str
+    id: str
+    input: Json
+    key: str = ""
+    """The idempotency key, as for an activity; it is the message's id."""
+    strategy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,18 @@ class RunProgram:
 
     program: str
     input: Json
+    key: str = ""
+    """What the keys of its work begin with, so that `Stop` finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask work that is not waited for any more to stop, if its key is `scope` or begins with it and a slash.
+
+    Running activities are told, children cancelled. The result is None as soon as all have been asked.
+    """
+
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +141,10 @@ class ContinueAsNew:
 
 type Command = (
     CallActivity
+    | CallActor
     | CallBatch
     | RunProgram
+    | Stop
     | All
     | AnyOf
     | Window

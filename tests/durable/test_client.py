@@ -14,7 +14,7 @@ from loom_core.durable.client import DurableRuns, durable_runs
 from loom_core.durable.orchestrations import run_program
 from loom_core.durable.runs import RUN_ID, Start, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
-from loom_core.pipelines import PROGRAMS
+from loom_core.notations import PROGRAMS
 from loom_core.wire.commands import Publish, WaitEvent
 from loom_local.engine.worker import ActivityOutcome
 from loom_local.sidecar.service import Sidecar

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
-from loom_core.pipelines import parse
+from loom_core.notations import parse
 
 AUDIT = {
     "name": "audit",

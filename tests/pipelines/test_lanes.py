@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom_core.pipelines import PROGRAMS, pipeline_program
+from loom_core.notations import PROGRAMS, pipeline_program
 from loom_core.pipelines.lanes import INLINE, LANE_CALLS, MAX_CHUNKS, cut
 from loom_core.testing import Bench
 

@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from loom_core.pipelines import definition, parse, pipeline_program
+from loom_core.notations import parse, pipeline_program
+from loom_core.notations import stages as definition
 from loom_core.testing import Bench
 from loom_core.wire.expressions import MAX_LENGTH, MAX_NESTING, MAX_NODES, MAX_TEMPLATE, parse_template
 from loom_core.wire.expressions import parse as parse_expression

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError, SandboxError, StepFailedError, TimedOutError, UnavailableError
-from loom_core.pipelines import pipeline_program
+from loom_core.notations import pipeline_program
 from loom_core.testing import Bench
 
 

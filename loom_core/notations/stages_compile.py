@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.pipelines import definition
+from loom_core.notations import stages as definition
 from loom_core.pipelines.plan import Gather, Plan, Scatter, Stage
 from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.expressions import Expression, Reference, member, parse, parse_value

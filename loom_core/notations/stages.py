@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from loom_core.pipelines.plan import OnError, Strategy
+
 MAX_STAGES = 50
 MAX_CONCURRENCY = 10_000
 
@@ -14,8 +16,6 @@ type Text = Annotated[str, StringConstraints(max_length=4_000)]
 type Reach = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
 type Milliseconds = Annotated[float, Field(ge=0, le=86_400_000)]
 type Mode = Literal["single", "scatter", "gather"]
-type OnError = Literal["fail", "skip", "collect"]
-type Strategy = Literal["concat", "object"]
 
 
 class Part(BaseModel):
