@@ -8,18 +8,15 @@ import json
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
-from loom_core.errors import InvalidError, Problem
+from loom_core.errors import InvalidError
 from loom_core.notations import stages as definition
-from loom_core.pipelines.plan import Gather, Plan, Scatter, Stage
+from loom_core.notations.checks import RESERVED, Checks, at
+from loom_core.pipelines.plan import Call, Gather, Plan, Route, Scatter, Stage, Target
 from loom_core.resilience.retry import RetryPolicy
-from loom_core.wire.expressions import Expression, Reference, member, parse, parse_value
+from loom_core.wire.expressions import Expression
 from loom_core.wire.json import Json, JsonObject, digest, dump
 
 DEFAULT_CONCURRENCY = 8
-RESERVED = frozenset({"input", "run", "stages"})
 
 
 def compile_definition(document: Json) -> Plan:
@@ -45,19 +42,18 @@ class _Compiler:
         self.document = document
         stages = document.get("stages")
         self.drafts: list[Json] = stages if isinstance(stages, list) else []
-        self.names = [name if isinstance(name := _field(draft, "name"), str) else "" for draft in self.drafts]
+        self.names = [name if isinstance(name := at(draft, "name"), str) else "" for draft in self.drafts]
         self.waits: dict[str, set[str]] = {}
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.checks = Checks(self.names)
 
     def plan(self) -> Plan:
-        pipeline = self._shape(definition.Pipeline, self.document, "$")
+        pipeline = self.checks.shape(definition.Pipeline, self.document, "$")
         stages = [self._stage(index, draft) for index, draft in enumerate(self.drafts)]
-        output = self._read(self.document.get("output"), "$.output", set())
+        output = self.checks.read(self.document.get("output"), "$.output", set())
         self._refuse_doubles()
         self._refuse_cycles()
-        if self.problems or pipeline is None:
-            raise InvalidError(self.problems)
+        if self.checks.problems or pipeline is None:
+            raise InvalidError(self.checks.problems)
         return Plan(
             name=pipeline.name,
             version=digest(self.document),
@@ -65,55 +61,74 @@ class _Compiler:
             input_schema=pipeline.input,
             stages=tuple(stage for stage in stages if stage is not None),
             output=output,
-            warnings=tuple(self.warnings),
+            warnings=tuple(self.checks.warnings),
         )
 
     def _stage(self, index: int, draft: Json) -> Stage | None:
         path = f"$.stages[{index}]"
-        written = self._shape(definition.Stage, draft, path)
+        written = self.checks.shape(definition.Stage, draft, path)
         self._check_mode(draft, path)
         waits: set[str] = set()
-        taken = self._read(_field(draft, "input"), f"{path}.input", waits)
-        scatter = _field(draft, "scatter")
-        items = self._read(_field(scatter, "input"), f"{path}.scatter.input", waits, bare=True)
-        condition = self._read(_field(scatter, "condition"), f"{path}.scatter.condition", waits, bare=True)
-        self._wait(_field(_field(draft, "gather"), "stage"), f"{path}.gather.stage", waits)
-        after = _field(draft, "after")
+        taken = self.checks.read(at(draft, "input"), f"{path}.input", waits)
+        scatter = at(draft, "scatter")
+        items = self.checks.read(at(scatter, "input"), f"{path}.scatter.input", waits, bare=True)
+        condition = self.checks.read(at(scatter, "condition"), f"{path}.scatter.condition", waits, bare=True)
+        self.checks.wait(at(at(draft, "gather"), "stage"), f"{path}.gather.stage", waits)
+        after = at(draft, "after")
         for place, name in enumerate(after if isinstance(after, list) else []):
-            self._wait(name, f"{path}.after[{place}]", waits)
+            self.checks.wait(name, f"{path}.after[{place}]", waits)
         self.waits.setdefault(self.names[index], waits)
         if written is None:
+            return None
+        call = written.activity and Call(
+            route=Route(default=Target("activity", written.activity)),
+            input=taken,
+        )
+        work = (
+            self._scatter(written, call or None, items, condition, path)
+            or (written.gather and self._gather(written.gather, call or None, taken))
+            or call
+        )
+        if not work:
             return None
         return Stage(
             name=written.name,
             path=path,
-            activity=written.activity,
-            input=taken,
-            scatter=self._scatter(written, items, condition, path),
-            gather=written.gather and Gather(stage=written.gather.stage, strategy=written.gather.strategy),
+            work=work,
             after=frozenset(waits),
             timeout=written.config.timeout,
             retry=written.config.retry_policy and _retry(written.config.retry_policy),
             on_error=written.on_error,
         )
 
+    @staticmethod
+    def _gather(written: definition.Gather, call: Call | None, taken: Expression | None) -> Gather:
+        sources = ((written.stage, written.stage),)
+        return Gather(sources=sources, strategy=written.strategy, call=call, input=taken)
+
     def _scatter(
-        self, stage: definition.Stage, items: Expression | None, condition: Expression | None, path: str
+        self,
+        stage: definition.Stage,
+        call: Call | None,
+        items: Expression | None,
+        condition: Expression | None,
+        path: str,
     ) -> Scatter | None:
-        if stage.scatter is None or items is None:
+        if stage.scatter is None or items is None or call is None:
             return None
         if stage.scatter.item in RESERVED:
-            self._refuse(f"{path}.scatter.as", f"{stage.scatter.item!r} is taken; choose another name")
+            self.checks.refuse(f"{path}.scatter.as", f"{stage.scatter.item!r} is taken; choose another name")
         limits = [n for n in (stage.config.concurrency, stage.executor_config.max_parallel) if n is not None]
         concurrency = min(limits, default=DEFAULT_CONCURRENCY)
         if not limits:
             message = f"no concurrency is set; {DEFAULT_CONCURRENCY} items run at a time"
-            self.warnings.append(Problem(f"{path}.config.concurrency", message))
+            self.checks.warn(f"{path}.config.concurrency", message)
         batch_size = min(stage.executor_config.batch_size, concurrency)
         if batch_size < stage.executor_config.batch_size:
             message = f"no batch is larger than the concurrency, {concurrency}"
-            self.warnings.append(Problem(f"{path}.executorConfig.batchSize", message))
+            self.checks.warn(f"{path}.executorConfig.batchSize", message)
         return Scatter(
+            call=call,
             items=items,
             item=stage.scatter.item,
             condition=condition,
@@ -122,63 +137,31 @@ class _Compiler:
         )
 
     def _check_mode(self, draft: Json, path: str) -> None:
-        mode = _field(draft, "mode") or "single"
-        if _field(draft, "actor") is not None:
-            self._refuse(f"{path}.actor", "actors are not available yet; name an activity")
-        elif _field(draft, "activity") is None and mode != "gather":
-            self._refuse(f"{path}.activity", "is required")
+        mode = at(draft, "mode") or "single"
+        if at(draft, "actor") is not None:
+            self.checks.refuse(f"{path}.actor", "actors are not available yet; name an activity")
+        elif at(draft, "activity") is None and mode != "gather":
+            self.checks.refuse(f"{path}.activity", "is required")
         for key in ("scatter", "gather"):
-            if mode == key and _field(draft, key) is None:
-                self._refuse(f"{path}.{key}", f"is required, for the mode is {key!r}")
-            elif mode != key and _field(draft, key) is not None:
-                self._refuse(f"{path}.{key}", f"needs the mode {key!r}, not {mode!r}")
+            if mode == key and at(draft, key) is None:
+                self.checks.refuse(f"{path}.{key}", f"is required, for the mode is {key!r}")
+            elif mode != key and at(draft, key) is not None:
+                self.checks.refuse(f"{path}.{key}", f"needs the mode {key!r}, not {mode!r}")
         if mode != "scatter":
-            if _field(_field(draft, "config"), "concurrency") is not None:
-                self._refuse(f"{path}.config.concurrency", "only a scatter runs several items at a time")
-            if _field(draft, "executorConfig") is not None:
-                self._refuse(f"{path}.executorConfig", "only a scatter has items to execute")
-
-    def _read(self, value: Json, path: str, waits: set[str], *, bare: bool = False) -> Expression | None:
-        """Parse what stands at the path and note which stages it waits for; `bare` text is an expression."""
-        if value is None:
-            return None
-        try:
-            expression = parse(value) if bare and isinstance(value, str) else parse_value(value)
-        except InvalidError as error:
-            self.problems.extend(Problem(path + found.path[1:], found.message) for found in error.problems)
-            return None
-        for reference in sorted(expression.references, key=repr):
-            self._refer(reference, path, waits)
-        return expression
-
-    def _refer(self, reference: Reference, path: str, waits: set[str]) -> None:
-        match reference:
-            case ("stages", str(name), *_):
-                self._wait(name, path, waits)
-            case ("stages", *_):
-                self._refuse(path, "$.stages must go on with the name of a stage")
-            case () | (None, *_):
-                self._refuse(path, "$ must go on with a name; the whole input is $.input")
-            case ("run", key, *_) if key != "id":
-                self._refuse(path, "a run has an id and nothing else")
-            case _:
-                return
-
-    def _wait(self, name: Json, path: str, waits: set[str]) -> None:
-        if not isinstance(name, str):
-            return
-        if name in self.names:
-            waits.add(name)
-            return
-        longer = next((other for other in self.names if other.startswith(f"{name}-")), None)
-        hint = f"; a name with a dash is written $.stages['{longer}']" if longer else ""
-        self._refuse(path, f"there is no stage {name!r}{hint}")
+            if at(at(draft, "config"), "concurrency") is not None:
+                self.checks.refuse(
+                    f"{path}.config.concurrency", "only a scatter runs several items at a time"
+                )
+            if at(draft, "executorConfig") is not None:
+                self.checks.refuse(f"{path}.executorConfig", "only a scatter has items to execute")
 
     def _refuse_doubles(self) -> None:
         for index, name in enumerate(self.names):
             first = self.names.index(name)
             if name and first < index:
-                self._refuse(f"$.stages[{index}].name", f"{name!r} is the name of $.stages[{first}] already")
+                self.checks.refuse(
+                    f"$.stages[{index}].name", f"{name!r} is the name of $.stages[{first}] already"
+                )
 
     def _refuse_cycles(self) -> None:
         while True:
@@ -187,41 +170,10 @@ class _Compiler:
             except CycleError as error:
                 circle: list[str] = error.args[1][::-1]
                 path = f"$.stages[{self.names.index(circle[0])}]"
-                self._refuse(path, f"waits for itself: {' -> '.join(circle)}")
+                self.checks.refuse(path, f"waits for itself: {' -> '.join(circle)}")
                 self.waits[circle[0]].discard(circle[1])
             else:
                 return
-
-    def _shape[Model: BaseModel](self, model: type[Model], document: Json, path: str) -> Model | None:
-        try:
-            return model.model_validate(document)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                self._refuse(path + _place(document, detail), _message(detail))
-            return None
-
-    def _refuse(self, path: str, message: str) -> None:
-        self.problems.append(Problem(path, message))
-
-
-def _field(value: Json, key: str) -> Json:
-    return value.get(key) if isinstance(value, dict) else None
-
-
-def _place(document: Json, detail: ErrorDetails) -> str:
-    """The path of a validation error within the document, without the union members that pydantic puts in."""
-    path, here = "", document
-    for key in detail["loc"]:
-        if isinstance(here, list) and isinstance(key, int):
-            path, here = f"{path}[{key}]", here[key]
-        elif isinstance(here, dict) and (key in here or detail["type"] == "missing"):
-            path, here = member(path, str(key)), here.get(str(key))
-    return path
-
-
-def _message(detail: ErrorDetails) -> str:
-    known = {"missing": "is required", "extra_forbidden": "is not a known key"}
-    return known.get(detail["type"]) or detail["msg"].removeprefix("Input ")
 
 
 def _retry(written: definition.Retry) -> RetryPolicy:

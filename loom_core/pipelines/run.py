@@ -8,7 +8,7 @@ from operator import itemgetter
 from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError, TimedOutError
 from loom_core.pipelines.calls import Calls, Item, Outcome, call
 from loom_core.pipelines.lanes import scatter
-from loom_core.pipelines.plan import Gather, Plan, Scatter, Stage
+from loom_core.pipelines.plan import Call, Gather, Plan, Scatter, Stage
 from loom_core.pipelines.progress import Progress, Status
 from loom_core.wire.commands import All, AnyOf, Program, Sleep
 from loom_core.wire.expressions import Expression
@@ -61,14 +61,15 @@ class _Run:
             yield All(tuple(map(self._branch, ready)))
 
     def _stage(self, stage: Stage) -> Program:
-        work = self._scatter(stage, stage.scatter) if stage.scatter else self._single(stage)
-        counts = {} if stage.scatter else {"done": 1}
+        scattered = isinstance(stage.work, Scatter)
+        work = self._scatter(stage, stage.work) if isinstance(stage.work, Scatter) else self._single(stage)
+        counts = {} if scattered else {"done": 1}
         status: Status = "completed"
         try:
             output: Json = yield from _within(stage, work)
         except LoomError as error:
-            counts = {} if stage.scatter else {"failed": 1}
-            if stage.scatter or stage.on_error == "fail":
+            counts = {} if scattered else {"failed": 1}
+            if scattered or stage.on_error == "fail":
                 yield self.progress.end(stage.name, "failed", **counts)
                 raise
             collected = stage.on_error == "collect"
@@ -78,22 +79,26 @@ class _Run:
 
     def _single(self, stage: Stage) -> Program:
         yield self.progress.start(stage.name, 1)
-        taken = self.scope["input"] if stage.gather is None else self._gathered(stage.gather)
-        if stage.input is not None:
-            taken = _evaluate(stage.input, self.scope, f"{stage.path}.input")
-        if stage.activity is None:
+        work = stage.work
+        taken = self._gathered(work) if isinstance(work, Gather) else self.scope["input"]
+        one = work.call if isinstance(work, Gather) else work
+        given = work.input if isinstance(work, Gather | Call) else None
+        if given is not None:
+            taken = _evaluate(given, self.scope, f"{stage.path}.input")
+        if not isinstance(one, Call):
             return taken
         try:
-            return (yield from call(stage.activity, taken, stage.retry, f"{self.id}/{stage.name}"))
+            return (yield from call(_name(one), taken, stage.retry, f"{self.id}/{stage.name}"))
         except StepFailedError as error:
             raise StepFailedError(
                 stage.name, error.error_type, error.message, retryable=error.can_retry
             ) from error
 
     def _gathered(self, gather: Gather) -> Json:
-        output = self.outputs[gather.stage]
+        label, source = gather.sources[0]
+        output = self.outputs[source]
         if gather.strategy == "object":
-            return {gather.stage: output}
+            return {label: output}
         return output if isinstance(output, list) else [output]
 
     def _scatter(self, stage: Stage, how: Scatter) -> Program:
@@ -106,7 +111,7 @@ class _Run:
         calls = Calls(
             stage=stage.name,
             seed=f"{self.id}/{stage.name}",
-            activity=stage.activity or "",
+            activity=_name(how.call),
             batch_size=how.batch_size,
             retry=stage.retry,
             stop=stage.on_error == "fail",
@@ -146,10 +151,14 @@ def _pick(stage: Stage, how: Scatter, scope: JsonObject) -> _Picked:
         scope[how.item] = item
         try:
             if how.condition is None or how.condition.evaluate(scope):
-                items.append((index, item if stage.input is None else stage.input.evaluate(scope)))
+                items.append((index, item if how.call.input is None else how.call.input.evaluate(scope)))
         except InvalidError as error:
             failures.append((index, StepFailedError(f"{stage.name}[{index}]", "InvalidError", str(error))))
     return _Picked(items, failures, len(found) - len(items) - len(failures))
+
+
+def _name(call: Call) -> str:
+    return call.route.default.name if call.route.default else ""
 
 
 def _within(stage: Stage, work: Program) -> Program:

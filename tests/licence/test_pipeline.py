@@ -27,7 +27,7 @@ class Audit:
         self.blobs = MemoryBlobStore()
         functions, modules = load_folder(ROOT / "activities"), load_modules(ROOT / "wasm")
         self.activities = Activities(functions, modules, blobs=self.blobs)
-        self.bench = Bench({name: self._activity(name) for name in parse(DEFINITION).activities})
+        self.bench = Bench({name: self._activity(name) for name in self.activities.names})
 
     def _activity(self, name: str) -> Callable[[Any], Any]:
         def activity(value: Any) -> Any:

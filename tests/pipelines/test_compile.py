@@ -62,16 +62,16 @@ def test_a_definition_becomes_a_plan():
     split, classify, report = plan.stages
 
     assert (plan.name, plan.warnings, plan.input_schema) == ("audit", (), AUDIT["input"])
-    assert plan.activities == {"split", "classify@2", "report"}
+    assert {target.name for target in plan.targets} == {"split", "classify@2", "report"}
     assert [sorted(stage.after) for stage in plan.stages] == [[], ["SplitFiles"], ["ClassifyPages"]]
-    assert (classify.scatter.item, classify.scatter.concurrency, classify.scatter.batch_size) == (
+    assert (classify.work.item, classify.work.concurrency, classify.work.batch_size) == (
         "page",
         8,
         4,
     )
     assert classify.retry.backoff_ms == (1000, 2000, 4000)
     assert (classify.timeout, classify.on_error) == (30, "collect")
-    assert (split.path, report.gather.strategy) == ("$.stages[0]", "concat")
+    assert (split.path, report.work.strategy) == ("$.stages[0]", "concat")
 
 
 def test_the_version_is_the_content_whatever_the_order_of_the_keys():
@@ -116,7 +116,7 @@ def test_the_version_is_the_content_whatever_the_order_of_the_keys():
         (["stages", 1, "input"], "$", "$.stages[1].input", "$ must go on with a name"),
         (["stages", 1, "input"], "$..text", "$.stages[1].input", "$ must go on with a name"),
         (["stages", 1, "input"], "$.stages.*", "$.stages[1].input", "must go on with the name of a stage"),
-        (["stages", 1, "input"], "$.run.clock", "$.stages[1].input", "a run has an id and nothing else"),
+        (["stages", 1, "input"], "$.run.clock", "$.stages[1].input", "a run has id, now, startedAt, uuid"),
         (
             ["stages", 1, "config", "concurrency"],
             0,
@@ -235,7 +235,7 @@ def test_a_scatter_without_concurrency_is_a_warning_and_runs_eight_at_a_time():
     assert [(warning.path, warning.message) for warning in plan.warnings] == [
         ("$.stages[0].config.concurrency", "no concurrency is set; 8 items run at a time")
     ]
-    assert plan.stages[0].scatter.concurrency == 8
+    assert plan.stages[0].work.concurrency == 8
 
 
 def test_a_batch_is_cut_to_the_concurrency_with_a_warning():
@@ -246,7 +246,7 @@ def test_a_batch_is_cut_to_the_concurrency_with_a_warning():
         }
     )
 
-    assert plan.stages[0].scatter.batch_size == 3
+    assert plan.stages[0].work.batch_size == 3
     assert [warning.path for warning in plan.warnings] == ["$.stages[0].executorConfig.batchSize"]
 
 
