@@ -39,11 +39,11 @@ class Failed:
 class Bench:
     """A world for programs.
 
-    `activities` are plain functions of one JSON value; what they raise fails the call. `duration` says how
-    many seconds a call takes on the bench's clock; `events` are `(seconds, name, payload)` sent to the run.
-    Afterwards `calls` lists the activity calls, `published` the status documents of the run's first life,
-    `peak` is the most items that were in flight at once, `children` the number of child programs, `clock`
-    the time it all took.
+    `activities`, and actor types among them, are plain functions of one JSON value; what they raise fails the
+    call. `duration` says how many seconds a call takes on the bench's clock; `events` are `(seconds, name,
+    payload)` sent to the run. Afterwards `calls` lists the activity calls, `stopped` the scopes that were
+    stopped, `published` the status documents of the run, `peak` is the most items that were in flight at
+    once, `children` the number of child programs, `clock` the time it all took.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Bench:
         seed: int = 0,
     ) -> None:
         self.calls: list[tuple[str, Any]] = []
+        self.stopped: list[str] = []
         self.published: list[JsonObject] = []
         self.peak = self.children = 0
         self.clock = 0.0
@@ -76,13 +77,14 @@ class Bench:
         AssertionError if it then does anything else.
         """
         ended: list[Any] = []
-        run = self._begin(program, payload, ended.append)
+        self._begin(program, payload, ended.append, is_run=True)
         while not ended:
             if not self._agenda:
                 raise AssertionError("the program waits for something that never happens")
             self.clock, _, _, happen = heapq.heappop(self._agenda)
             happen()
-        self.published = run.published
+        runs = (execution for execution in self.executions if execution.is_run)
+        self.published = [status for execution in runs for status in execution.published]
         for execution in self.executions if replay else ():
             execution.check_replay()
         if isinstance(ended[0], Failed):
@@ -96,9 +98,15 @@ class Bench:
                 self._fly(name, [taken], timeout, itemgetter(0), done)
             case c.CallBatch(name, inputs, timeout):
                 self._fly(name, inputs, timeout, _answers, done)
-            case c.RunProgram(name, taken):
+            case c.CallActor(kind, _id, taken):
+                self._fly(kind, [taken], None, itemgetter(0), done)
+            case c.RunProgram(name, taken, key):
                 self.children += 1
-                self._begin(self._programs[name], taken, lambda outcome: done(_failure(name, outcome)))
+                self._begin(self._programs[name], taken, lambda outcome: done(_failure(name, outcome)), key)
+            case c.Stop(scope):
+                self.stopped.append(scope)
+                self._stop(scope)
+                self._after(0, partial(done, None))
             case c.Sleep(seconds):
                 self._after(seconds, partial(done, None))
             case c.WaitEvent(name, timeout):
@@ -110,16 +118,23 @@ class Bench:
         self._scheduled += 1
         heapq.heappush(self._agenda, (self.clock + seconds, self._random.random(), self._scheduled, happen))
 
-    def _begin(self, program: Factory, payload: Json, ended: Done) -> "_Execution":
+    def _begin(
+        self, program: Factory, payload: Json, ended: Done, key: str = "", *, is_run: bool = False
+    ) -> None:
         def end(outcome: Any) -> None:
             if isinstance(outcome, c.ContinueAsNew):
-                self._begin(program, outcome.input, ended)
+                self._begin(program, outcome.input, ended, key, is_run=is_run)
             else:
                 self._after(0, partial(ended, outcome))
 
         execution = _Execution(program, copied(payload), self.perform, end, lambda: self.clock)
+        execution.key, execution.is_run = key, is_run
         self._after(0, partial(self._live, execution))
-        return execution
+
+    def _stop(self, scope: str) -> None:
+        for execution in self.executions:
+            if execution.key == scope or execution.key.startswith(f"{scope}/"):
+                execution.abandon()
 
     def _live(self, execution: "_Execution") -> None:
         self.executions.append(execution)
@@ -179,6 +194,7 @@ class _Execution:
         self.issued: list[c.Command] = []
         self.published: list[JsonObject] = []
         self.outcome: Any = None
+        self.key, self.is_run = "", False
         self._program, self._payload, self._perform, self._end, self._now = (
             program,
             payload,
@@ -193,6 +209,10 @@ class _Execution:
     def begin(self) -> None:
         self._begun = self._now()
         _Group(self, None, [self._program(copied(self._payload))], 1, self._ended).fill()
+
+    def abandon(self) -> None:
+        """Hear of nothing any more."""
+        self._waiting.clear()
 
     def _ended(self, outcome: Any) -> None:
         self.outcome = outcome if isinstance(outcome, Failed) else copied(outcome[0])

@@ -65,6 +65,8 @@ class Drive:
                 node = Group(self._start, step.steps, len(step.steps), first=True)
             case commands.Window() if step.width > 0:
                 node = Group(self._start, step.steps, step.width, collect=step.collect)
+            case commands.Stop():
+                return None, None
             case commands.Now() | commands.Publish() | commands.ContinueAsNew():
                 return self._instant(step)
             case _:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from loom_core.pipelines.plan import OnError, Strategy
+from loom_core.pipelines.plan import OnError
 
 MAX_STAGES = 50
 MAX_CONCURRENCY = 10_000
@@ -51,7 +51,7 @@ class Scatter(Part):
 
 class Gather(Part):
     stage: Name
-    strategy: Strategy = "concat"
+    strategy: Literal["concat", "object"] = "concat"
 
 
 class Stage(Part):

@@ -14,13 +14,12 @@ lane; a chunk of more than `LANE_CALLS` calls is cut again by its lane. The arit
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from itertools import accumulate, batched
 from typing import Any
 
 from loom_core.errors import StepFailedError
 from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
-from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.commands import All, CallActivity, Program, RunProgram, Window
 from loom_core.wire.json import JsonObject
 
@@ -73,19 +72,18 @@ def scatter(
             call_batch(calls, batch, report) for batch in batched(items, calls.batch_size, strict=False)
         )
         return [outcome for batch in (yield Window(batches, width)) for outcome in batch]
-    if calls.retry is None and report is None and not calls.stop:
-        outcomes = yield Window(
-            (CallActivity(calls.activity, taken) for _, taken in items), width, collect=True
-        )
-        return outcomes
+    activity = calls.activity
+    if activity and calls.retry is None and report is None and not calls.stop and calls.rate is None:
+        seed = calls.seed
+        plain = (CallActivity(activity, taken, key=f"{seed}/{index}") for index, taken in items)
+        return (yield Window(plain, width, collect=True))
     return (yield Window((call_item(calls, item, report) for item in items), width))
 
 
 def lane_program(payload: JsonObject) -> Program:
     """Run one chunk of a scatter; its failures are part of its result, so that they keep their names."""
     given: Any = payload
-    retry = given["calls"]["retry"]
-    calls = Calls(**given["calls"] | {"retry": retry and RetryPolicy(**retry)})
+    calls = Calls.from_json(given["calls"])
     try:
         outcomes: list[Outcome] = yield from scatter(
             calls,
@@ -107,19 +105,28 @@ def _lanes(calls: Calls, items: Sequence[Item], concurrency: int, report: Report
     starts = accumulate(sizes, initial=0)
     chunks = enumerate(items[start : start + size] for start, size in zip(starts, sizes, strict=False))
     answers: list[list[Outcome]] = [[] for _ in sizes]
-    yield All(tuple(_lane(calls, chunks, width, answers, report) for width in widths))
+    yield All(
+        tuple(
+            _lane(calls, chunks, width=width, concurrency=concurrency, answers=answers, report=report)
+            for width in widths
+        )
+    )
     return [outcome for answer in answers for outcome in answer]
 
 
 def _lane(
     calls: Calls,
     chunks: Iterator[tuple[int, Sequence[Item]]],
+    *,
     width: int,
+    concurrency: int,
     answers: list[list[Outcome]],
     report: Report | None,
 ) -> Program:
+    rate = None if calls.rate is None else calls.rate * width / concurrency
+    own = replace(calls, rate=rate).to_json()
     for place, chunk in chunks:
-        answer = yield RunProgram("lane", {"calls": asdict(calls), "items": chunk, "concurrency": width})
+        answer = yield RunProgram("lane", {"calls": own, "items": chunk, "concurrency": width}, calls.seed)
         if "failed" in answer:
             if report is not None:
                 yield report(0, 1)

@@ -15,7 +15,7 @@ from loom_core.wire.json import Json
 
 type Kind = Literal["activity", "actor", "agent", "pipeline"]
 type OnError = Literal["fail", "skip", "collect"]
-type Strategy = Literal["concat", "object"]
+type Strategy = Literal["concat", "object", "merge", "custom"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def test_a_lane_is_a_program_of_its_own_whose_failures_keep_their_names():
     calls = {
         "stage": "S",
         "seed": "run-1/S",
-        "activity": "odd",
+        "chains": {"": [{"kind": "activity", "name": "odd", "strategy": ""}]},
         "batch_size": 1,
         "retry": None,
         "stop": False,
