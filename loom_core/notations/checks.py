@@ -1,7 +1,8 @@
 """What every notation checks alike: shapes, expressions, what these refer to. No problem hides another."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,9 +18,14 @@ RUN_KEYS = frozenset({"id", "startedAt", "now", "uuid"})
 
 @dataclass(slots=True)
 class Checks:
-    """The problems and warnings of one document; `stages` are the names that expressions may refer to."""
+    """The problems and warnings of one document.
+
+    `stages` are the names that expressions may refer to where the check is, `elsewhere` those that exist but
+    may not be referred to from there.
+    """
 
     stages: Collection[str] = ()
+    elsewhere: Collection[str] = ()
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
 
@@ -39,11 +45,14 @@ class Checks:
             return None
 
     def read(self, value: Json, path: str, waits: set[str], *, bare: bool = False) -> Expression | None:
-        """Parse what stands at the path and note which stages it waits for; `bare` text is an expression."""
+        """Parse what stands at the path and note which stages it waits for.
+
+        `bare` text is an expression, within `{{ }}` or not; other text is read as in an input.
+        """
         if value is None:
             return None
         try:
-            expression = parse(value) if bare and isinstance(value, str) else parse_value(value)
+            expression = parse(unwrapped(value)) if bare and isinstance(value, str) else parse_value(value)
         except InvalidError as error:
             self.problems.extend(Problem(path + found.path[1:], found.message) for found in error.problems)
             return None
@@ -58,9 +67,32 @@ class Checks:
         if name in self.stages:
             waits.add(name)
             return
+        if name in self.elsewhere:
+            self.refuse(path, f"{name!r} is not done before this, or in another branch")
+            return
         longer = next((other for other in self.stages if other.startswith(f"{name}-")), None)
         hint = f"; a name with a dash is written $.stages['{longer}']" if longer else ""
         self.refuse(path, f"there is no stage {name!r}{hint}")
+
+    def refuse_doubles(self, names: Sequence[str], paths: Sequence[str], key: str = "name") -> None:
+        """Refuse each name that stands at an earlier path already; "" is no name."""
+        first: dict[str, str] = {}
+        for name, path in zip(names, paths, strict=True):
+            if name and first.setdefault(name, path) != path:
+                self.refuse(member(path, key), f"{name!r} is the {key} of {first[name]} already")
+
+    def refuse_circles(self, waits: Mapping[str, Iterable[str]], paths: Mapping[str, str]) -> None:
+        """Refuse each circle of stages that wait for each other, at the path of one of them."""
+        left = {name: set(others) for name, others in waits.items()}
+        while True:
+            try:
+                TopologicalSorter({name: sorted(others) for name, others in left.items()}).prepare()
+            except CycleError as error:
+                circle: list[str] = error.args[1][::-1]
+                self.refuse(paths[circle[0]], f"waits for itself: {' -> '.join(circle)}")
+                left[circle[0]].discard(circle[1])
+            else:
+                return
 
     def _refer(self, reference: Reference, path: str, waits: set[str]) -> None:
         match reference:
@@ -79,6 +111,24 @@ class Checks:
 def at(value: Json, key: str) -> Json:
     """What an object has under a key; None where there is no object or no such key."""
     return value.get(key) if isinstance(value, dict) else None
+
+
+def text_at(value: Json, key: str) -> str:
+    """The string that an object has under a key, or ""."""
+    found = at(value, key)
+    return found if isinstance(found, str) else ""
+
+
+def list_at(value: Json, key: str) -> Sequence[Json]:
+    """The list that an object has under a key, or an empty one."""
+    found = at(value, key)
+    return found if isinstance(found, list) else []
+
+
+def unwrapped(text: str) -> str:
+    """The expression in text that is one whole `{{ }}`, or the text: no expression begins with a brace."""
+    stripped = text.strip()
+    return stripped[2:-2] if stripped.startswith("{{") and stripped.endswith("}}") else text
 
 
 def _place(document: Json, detail: ErrorDetails) -> str:

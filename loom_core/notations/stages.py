@@ -2,34 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
-from loom_core.pipelines.plan import OnError
+from loom_core.notations.parts import MAX_STAGES, Identifier, Name, Part, Retry, Text
+from loom_core.pipelines.plan import OnError, Strategy
 
-MAX_STAGES = 50
 MAX_CONCURRENCY = 10_000
 
-type Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=48)]
-type Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=48)]
-type Text = Annotated[str, StringConstraints(max_length=4_000)]
 type Reach = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
-type Milliseconds = Annotated[float, Field(ge=0, le=86_400_000)]
 type Mode = Literal["single", "scatter", "gather"]
-
-
-class Part(BaseModel):
-    """What every part of a definition has in common: camel case in JSON, no unknown keys, no coercion."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True, frozen=True)
-
-
-class Retry(Part):
-    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    backoff_ms: Milliseconds | Annotated[list[Milliseconds], Field(min_length=1, max_length=100)] = 1_000
-    backoff_multiplier: Annotated[float, Field(ge=1, le=10)] | None = None
-    max_backoff_ms: Milliseconds | None = None
-    jitter: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class Config(Part):
@@ -51,7 +32,7 @@ class Scatter(Part):
 
 class Gather(Part):
     stage: Name
-    strategy: Literal["concat", "object"] = "concat"
+    strategy: Strategy = "concat"
 
 
 class Stage(Part):
@@ -63,7 +44,7 @@ class Stage(Part):
     input: Any = None
     scatter: Scatter | None = None
     gather: Gather | None = None
-    after: list[Name] = []
+    after: list[Name] | None = None
     config: Config = Config()
     executor_config: ExecutorConfig = ExecutorConfig()
     on_error: OnError = "fail"

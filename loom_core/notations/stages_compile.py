@@ -4,36 +4,18 @@ Shape, modes, expressions, references and order are checked apart from each othe
 was written, so that a fault in one place hides none in another.
 """
 
-import json
-from functools import lru_cache
-from graphlib import CycleError, TopologicalSorter
-
 from loom_core.errors import InvalidError
 from loom_core.notations import stages as definition
 from loom_core.notations.checks import RESERVED, Checks, at
 from loom_core.pipelines.plan import Call, Gather, Plan, Route, Scatter, Stage, Target
-from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.expressions import Expression
-from loom_core.wire.json import Json, JsonObject, digest, dump
+from loom_core.wire.json import Json, JsonObject, digest
 
 DEFAULT_CONCURRENCY = 8
 
 
-def compile_definition(document: Json) -> Plan:
+def compile_stages(document: JsonObject) -> Plan:
     """Check a definition and compile it. Raises InvalidError with all its problems, each at its JSONPath."""
-    try:
-        text = dump(document)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidError(f"a definition is a JSON document: {error}") from None
-    return _compile(text)
-
-
-# A run carries its definition, and every replay of it compiles it again: the cache makes that a lookup.
-@lru_cache(maxsize=256)
-def _compile(text: str) -> Plan:
-    document: Json = json.loads(text)
-    if not isinstance(document, dict):
-        raise InvalidError("a pipeline is an object")
     return _Compiler(document).plan()
 
 
@@ -50,8 +32,9 @@ class _Compiler:
         pipeline = self.checks.shape(definition.Pipeline, self.document, "$")
         stages = [self._stage(index, draft) for index, draft in enumerate(self.drafts)]
         output = self.checks.read(self.document.get("output"), "$.output", set())
-        self._refuse_doubles()
-        self._refuse_cycles()
+        paths = [f"$.stages[{index}]" for index in range(len(self.drafts))]
+        self.checks.refuse_doubles(self.names, paths)
+        self.checks.refuse_circles(self.waits, dict(zip(self.names, paths, strict=True)))
         if self.checks.problems or pipeline is None:
             raise InvalidError(self.checks.problems)
         return Plan(
@@ -97,7 +80,7 @@ class _Compiler:
             work=work,
             after=frozenset(waits),
             timeout=written.config.timeout,
-            retry=written.config.retry_policy and _retry(written.config.retry_policy),
+            retry=written.config.retry_policy and written.config.retry_policy.policy,
             on_error=written.on_error,
         )
 
@@ -154,37 +137,3 @@ class _Compiler:
                 )
             if at(draft, "executorConfig") is not None:
                 self.checks.refuse(f"{path}.executorConfig", "only a scatter has items to execute")
-
-    def _refuse_doubles(self) -> None:
-        for index, name in enumerate(self.names):
-            first = self.names.index(name)
-            if name and first < index:
-                self.checks.refuse(
-                    f"$.stages[{index}].name", f"{name!r} is the name of $.stages[{first}] already"
-                )
-
-    def _refuse_cycles(self) -> None:
-        while True:
-            try:
-                TopologicalSorter({name: sorted(waits) for name, waits in self.waits.items()}).prepare()
-            except CycleError as error:
-                circle: list[str] = error.args[1][::-1]
-                path = f"$.stages[{self.names.index(circle[0])}]"
-                self.checks.refuse(path, f"waits for itself: {' -> '.join(circle)}")
-                self.waits[circle[0]].discard(circle[1])
-            else:
-                return
-
-
-def _retry(written: definition.Retry) -> RetryPolicy:
-    """Waits in a list are meant as they are; a single wait doubles, up to a minute."""
-    listed = isinstance(written.backoff_ms, list)
-    waits = tuple(written.backoff_ms) if isinstance(written.backoff_ms, list) else (written.backoff_ms,)
-    growth, longest = (1.0, max(waits)) if listed else (2.0, 60_000.0)
-    return RetryPolicy(
-        max_attempts=written.max_attempts,
-        backoff_ms=waits,
-        multiplier=written.backoff_multiplier or growth,
-        max_backoff_ms=longest if written.max_backoff_ms is None else written.max_backoff_ms,
-        jitter=written.jitter,
-    )

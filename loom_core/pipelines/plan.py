@@ -159,11 +159,12 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
-    """What undoes a stage. `input` is evaluated when the stage is done, with its output at hand."""
+    """What undoes a stage. `input` and `actor` are evaluated when it is done, with its output at hand."""
 
     route: Route
     input: Expression | None
     retry: RetryPolicy | None
+    actor: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

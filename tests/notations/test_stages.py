@@ -157,7 +157,7 @@ def test_the_version_is_the_content_whatever_the_order_of_the_keys():
             ["stages", 2, "gather", "strategy"],
             "mix",
             "$.stages[2].gather.strategy",
-            "should be 'concat' or 'object'",
+            "should be 'concat', 'object', 'merge' or 'custom'",
         ),
         (["stages", 2, "after"], ["SplitFiles", "Nope"], "$.stages[2].after[1]", "there is no stage 'Nope'"),
         (["stages", 2, "name"], "SplitFiles", "$.stages[2].name", "is the name of $.stages[0] already"),
