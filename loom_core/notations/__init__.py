@@ -17,8 +17,15 @@ def _stages(document: JsonObject) -> Plan:
     return stages_compile.compile_stages(document)
 
 
+def _steps(document: JsonObject) -> Plan:
+    from loom_core.notations import steps_compile  # noqa: PLC0415
+
+    return steps_compile.compile_steps(document)
+
+
 NOTATIONS: dict[str, Callable[[JsonObject], Plan]] = {
     "stages": _stages,
+    "steps": _steps,
 }
 """How a document is compiled, by the key that tells what it is written in."""
 

@@ -21,19 +21,20 @@ class Checks:
     """The problems and warnings of one document.
 
     `stages` are the names that expressions may refer to where the check is, `elsewhere` those that exist but
-    may not be referred to from there.
+    may not be referred to from there. `fields`, if not None, are all the names that can have a value besides.
     """
 
     stages: Collection[str] = ()
     elsewhere: Collection[str] = ()
+    fields: Collection[str] | None = None
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
 
     def refuse(self, path: str, message: str) -> None:
-        self.problems.append(Problem(path, message))
+        _add(self.problems, Problem(path, message))
 
     def warn(self, path: str, message: str) -> None:
-        self.warnings.append(Problem(path, message))
+        _add(self.warnings, Problem(path, message))
 
     def shape[Model: BaseModel](self, model: type[Model], document: Json, path: str) -> Model | None:
         """The document as the model has it, or None and the problems at their paths."""
@@ -104,8 +105,30 @@ class Checks:
                 self.refuse(path, "$ must go on with a name; the whole input is $.input")
             case ("run", key, *_) if key not in RUN_KEYS:
                 self.refuse(path, f"a run has {', '.join(sorted(RUN_KEYS))} and nothing else")
+            case ("input", str(name), *_):
+                self.look_in_input(name, path)
+            case (str(name), *_) if name not in RESERVED:
+                self.look_up(name, path)
             case _:
                 return
+
+    def look_up(self, name: str, path: str) -> None:
+        """Check a name that an expression begins with."""
+        self.look_in_input(name, path)
+
+    def look_in_input(self, name: str, path: str) -> None:
+        """Check a field of the input."""
+        if self.fields is not None and name not in self.fields:
+            self.warn(path, f"the input's schema has no {name!r}")
+
+
+def closed_fields(schema: Json, others: Iterable[str] = ()) -> Collection[str] | None:
+    """The fields that an input can have, and other names; None if its schema leaves room for more."""
+    properties = at(schema, "properties")
+    is_open = at(schema, "additionalProperties") is not False or at(schema, "patternProperties") is not None
+    if is_open or not isinstance(properties, dict):
+        return None
+    return {*properties, *others}
 
 
 def at(value: Json, key: str) -> Json:
@@ -131,6 +154,11 @@ def unwrapped(text: str) -> str:
     return stripped[2:-2] if stripped.startswith("{{") and stripped.endswith("}}") else text
 
 
+def _add(known: list[Problem], problem: Problem) -> None:
+    if problem not in known:
+        known.append(problem)
+
+
 def _place(document: Json, detail: ErrorDetails) -> str:
     """The path of a validation error within the document, without the union members that pydantic puts in."""
     path, here = "", document
@@ -143,5 +171,9 @@ def _place(document: Json, detail: ErrorDetails) -> str:
 
 
 def _message(detail: ErrorDetails) -> str:
-    known = {"missing": "is required", "extra_forbidden": "is not a known key"}
+    known = {
+        "missing": "is required",
+        "extra_forbidden": "is not a known key",
+        "model_type": "should be an object",
+    }
     return known.get(detail["type"]) or detail["msg"].removeprefix("Input ")

@@ -131,8 +131,8 @@ def test_an_expression_that_cannot_be_evaluated_fails_the_run_at_its_place():
 
 
 def test_a_wrong_definition_fails_the_run():
-    with pytest.raises(InvalidError, match="actors are not available yet"):
-        Bench({}).run(pipeline_program, payload([{"name": "A", "actor": "Old"}]))
+    with pytest.raises(InvalidError, match="only an actor has an id"):
+        Bench({}).run(pipeline_program, payload([{"name": "A", "activity": "a", "actorId": "x"}]))
 
 
 # ---- retry and timeout

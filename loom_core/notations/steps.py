@@ -1,0 +1,117 @@
+"""The steps format (WDL) as it is written: one after the other, with types, names and limits."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from loom_core.notations.checks import list_at
+from loom_core.notations.parts import (
+    MAX_SECONDS,
+    MAX_STAGES,
+    Identifier,
+    Name,
+    Part,
+    PipelineName,
+    Retry,
+    Text,
+    Version,
+)
+from loom_core.pipelines.plan import OnError
+from loom_core.wire.json import Json
+
+MAX_DEPTH = 16
+MAX_ROUNDS = 1_000_000
+
+type Milliseconds = Annotated[float, Field(gt=0, le=1_000 * MAX_SECONDS)]
+type Steps = Annotated[list[Any], Field(max_length=MAX_STAGES)]
+type Type = Literal["activity", "agent", "actor", "pipeline", "parallel", "condition", "wait", "loop"]
+
+CALLS = {"activity": "activity", "agent": "agentType", "actor": "actor", "pipeline": "pipeline"}
+"""Under which key a step of a type names what does its work."""
+COMMON = frozenset({"type", "id", "output"})
+TIMED = frozenset({"timeout", "onTimeout", "onError"})
+CALLED = TIMED | {"input", "retry", "compensation"}
+KEYS: dict[str, frozenset[str]] = {
+    "activity": CALLED | {"activity", "name"},
+    "agent": CALLED | {"agentType"},
+    "actor": CALLED | {"actor", "actorId"},
+    "pipeline": CALLED | {"pipeline"},
+    "parallel": TIMED | {"branches"},
+    "condition": frozenset({"if", "then", "else"}),
+    "wait": TIMED | {"event", "duration"},
+    "loop": TIMED | {"over", "while", "times", "as", "maxIterations", "steps"},
+}
+"""What a step of a type can have, beside the common keys."""
+REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "activity": (("activity", "name"),),
+    "agent": (("agentType",),),
+    "actor": (("actor",),),
+    "pipeline": (("pipeline",),),
+    "parallel": (("branches",),),
+    "condition": (("if",), ("then",)),
+    "wait": (("event", "duration"),),
+    "loop": (("over", "while", "times"), ("steps",)),
+}
+"""What a step of a type must have: one key of each group, and one only."""
+
+
+class Step(Part):
+    """A step of any type; `KEYS` and `REQUIRED` say what belongs to which."""
+
+    type: Type
+    id: Name | None = None
+    output: Identifier | None = None
+    activity: Any = None
+    name: Any = None
+    agent_type: Any = None
+    actor: Any = None
+    actor_id: Any = None
+    pipeline: Any = None
+    input: Any = None
+    branches: Annotated[list[Steps], Field(min_length=1, max_length=MAX_STAGES)] | None = None
+    test: str | bool | None = Field(default=None, alias="if")
+    then: Steps | None = None
+    otherwise: Steps | None = Field(default=None, alias="else")
+    event: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    duration: Milliseconds | str | None = None
+    over: str | list[Any] | None = None
+    condition: str | bool | None = Field(default=None, alias="while")
+    times: Annotated[int, Field(ge=0, le=MAX_ROUNDS)] | str | None = None
+    item: Identifier = Field(default="item", alias="as")
+    max_iterations: Annotated[int, Field(ge=-1, le=MAX_ROUNDS)] | None = None
+    steps: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)] | None = None
+    timeout: Milliseconds | None = None
+    on_timeout: Literal["fail", "continue"] | Steps = "fail"
+    on_error: OnError = "fail"
+    retry: Retry | None = None
+    compensation: Any = None
+
+
+class Workflow(Part):
+    """The document; its steps are checked one by one, so that a fault in one does not hide another's."""
+
+    name: PipelineName
+    version: Version = ""
+    description: Text = ""
+    input: dict[str, Any] | bool | None = None
+    timeout: Milliseconds | None = None
+    steps: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)]
+    output: Any = None
+
+
+def every_step(steps: Sequence[Json], path: str, depth: int = 1) -> Iterator[tuple[str, Json]]:
+    """Every step with its path, those within others after them, down to the depth that is allowed."""
+    for index, draft in enumerate(steps):
+        here = f"{path}[{index}]"
+        yield here, draft
+        for place, inner in lists_in(draft) if depth < MAX_DEPTH else ():
+            yield from every_step(inner, f"{here}.{place}", depth + 1)
+
+
+def lists_in(draft: Json) -> Iterator[tuple[str, Sequence[Json]]]:
+    """The lists of steps within a step, each with its place."""
+    for place in ("then", "else", "steps", "onTimeout"):
+        yield place, list_at(draft, place)
+    for index, branch in enumerate(list_at(draft, "branches")):
+        yield f"branches[{index}]", branch if isinstance(branch, list) else []
