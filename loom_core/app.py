@@ -15,6 +15,7 @@ from loom_core.notations import parse
 from loom_core.ports.blobs import BlobStore
 from loom_core.ports.state import StateStore
 from loom_core.settings import Settings
+from loom_core.watches import Watches
 from loom_core.wire.json import Json
 
 
@@ -25,6 +26,7 @@ class App:
     settings: Settings
     state: StateStore
     activities: Activities
+    watches: Watches
     pipelines: Mapping[str, Shipped]
     http: ASGIApp
 
@@ -40,10 +42,17 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
     modules = _collect(problems, lambda: load_modules(root / "wasm"), [])
     if problems:
         raise InvalidError(problems)
-    activities = Activities(functions, modules, blobs=_blobs(settings), cache=settings.data / "compiled")
-    pipelines = load_pipelines(root / "pipelines", activities.names)
     state = _state(settings)
-    return App(settings, state, activities, pipelines, application(pipelines, activities.resolve))
+    watches = Watches(state)
+    activities = Activities(
+        functions,
+        modules,
+        blobs=_blobs(settings),
+        cache=settings.data / "compiled",
+        own=[watches.activity],
+    )
+    pipelines = load_pipelines(root / "pipelines", activities.names)
+    return App(settings, state, activities, watches, pipelines, application(pipelines, activities.resolve))
 
 
 def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shipped]:
