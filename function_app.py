@@ -12,6 +12,7 @@ from loom_core.durable.client import durable_runs
 from loom_core.durable.orchestrations import run_program as drive
 from loom_core.http.application import Delegate
 from loom_core.notations import PROGRAMS
+from loom_core.watches import CONTAINER, source
 
 loom = compose(Path(__file__).parent, os.environ)
 app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -40,3 +41,12 @@ def run_program(context, call):
 async def run_activity(call):
     """Every activity, native or WASM: activities/, wasm/, loom_core/activities."""
     return await loom.activities.run(call)
+
+
+@app.blob_trigger(
+    "blob", f"{CONTAINER}/{{name}}", "AzureWebJobsStorage", source=func.BlobSource(source(os.environ))
+)
+@app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
+async def file_changed(blob: func.InputStream, client: str) -> None:
+    """A file that came, for the runs that wait for it: loom_core/watches."""
+    await loom.watches.changed(blob, durable_runs(client))

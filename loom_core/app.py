@@ -13,7 +13,9 @@ from loom_core.http.application import application
 from loom_core.http.pipelines import Shipped
 from loom_core.notations import parse
 from loom_core.ports.blobs import BlobStore
+from loom_core.ports.state import StateStore
 from loom_core.settings import Settings
+from loom_core.watches import Watches
 from loom_core.wire.json import Json
 
 
@@ -22,7 +24,9 @@ class App:
     """What `function_app.py` hands the triggers' calls to."""
 
     settings: Settings
+    state: StateStore
     activities: Activities
+    watches: Watches
     pipelines: Mapping[str, Shipped]
     http: ASGIApp
 
@@ -38,9 +42,17 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
     modules = _collect(problems, lambda: load_modules(root / "wasm"), [])
     if problems:
         raise InvalidError(problems)
-    activities = Activities(functions, modules, blobs=_blobs(settings), cache=settings.data / "compiled")
+    state = _state(settings)
+    watches = Watches(state)
+    activities = Activities(
+        functions,
+        modules,
+        blobs=_blobs(settings),
+        cache=settings.data / "compiled",
+        own=[watches.activity],
+    )
     pipelines = load_pipelines(root / "pipelines", activities.names)
-    return App(settings, activities, pipelines, application(pipelines, activities.resolve))
+    return App(settings, state, activities, watches, pipelines, application(pipelines, activities.resolve))
 
 
 def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shipped]:
@@ -99,6 +111,16 @@ def _blobs(settings: Settings) -> BlobStore:
     from loom_core.adapters.files import FileBlobStore  # noqa: PLC0415 - only the chosen one
 
     return FileBlobStore(settings.data / "blobs")
+
+
+def _state(settings: Settings) -> StateStore:
+    if settings.store == "memory":
+        from loom_core.adapters.memory import MemoryStateStore  # noqa: PLC0415 - only the chosen one
+
+        return MemoryStateStore()
+    from loom_core.adapters.sqlite import SqliteStateStore  # noqa: PLC0415 - only the chosen one
+
+    return SqliteStateStore(settings.data / "state.db")
 
 
 def _collect[T](problems: list[Problem], load: Callable[[], T], otherwise: T) -> T:

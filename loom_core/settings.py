@@ -9,8 +9,9 @@ from typing import Final, Literal, Self, cast, get_args
 from loom_core.errors import InvalidError, Problem
 
 type Blobs = Literal["files", "memory"]
+type Store = Literal["sqlite", "memory"]
 
-_OURS: Final = ("LOOM_BLOBS", "LOOM_DATA")
+_OURS: Final = ("LOOM_BLOBS", "LOOM_DATA", "LOOM_STORE")
 # Read by the `loom` command and by the tests; an app finds them in its environment and has no use for them.
 _OF_TOOLS: Final = ("LOOM_URL", "LOOM_API_KEY")
 _OF_TESTS: Final = ("LOOM_TEST_", "LOOM_CRASH_")
@@ -22,10 +23,12 @@ class Settings:
 
     data: Path
     blobs: Blobs
+    store: Store
 
     @classmethod
     def read(cls, environment: Mapping[str, str], root: Path) -> Self:
-        """Read `LOOM_DATA` (default: `.loom` in the app's root) and `LOOM_BLOBS` (`files` or `memory`).
+        """Read `LOOM_DATA` (default: `.loom` in the app's root), `LOOM_BLOBS` (`files` or `memory`) and
+        `LOOM_STORE` (`sqlite` or `memory`).
 
         An empty value counts as unset. Raises InvalidError for every `LOOM_` name that is not known and every
         value that is not allowed.
@@ -33,13 +36,15 @@ class Settings:
         given = {name: value for name, value in environment.items() if name.startswith("LOOM_") and value}
         problems = [Problem(name, _unknown(name)) for name in sorted(given) if not _is_known(name)]
         blobs = given.get("LOOM_BLOBS", "files")
-        allowed = get_args(Blobs.__value__)
-        if blobs not in allowed:
-            problems.append(Problem("LOOM_BLOBS", f"{blobs!r} is not one of {', '.join(allowed)}"))
+        store = given.get("LOOM_STORE", "sqlite")
+        for name, chosen, kind in (("LOOM_BLOBS", blobs, Blobs), ("LOOM_STORE", store, Store)):
+            allowed = get_args(kind.__value__)
+            if chosen not in allowed:
+                problems.append(Problem(name, f"{chosen!r} is not one of {', '.join(allowed)}"))
         if problems:
             raise InvalidError(problems)
         data = Path(given.get("LOOM_DATA", ".loom")).expanduser()
-        return cls(root / data, cast("Blobs", blobs))
+        return cls(root / data, cast("Blobs", blobs), cast("Store", store))
 
 
 def _is_known(name: str) -> bool:

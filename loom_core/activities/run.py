@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loom_core.activities.sandbox import Sandbox
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
+RESERVED = "loom."
 _MAX_MESSAGE = 4_000
 _log = logging.getLogger(__name__)
 
@@ -48,11 +49,13 @@ class Activities:
         *,
         blobs: BlobStore,
         cache: Path | None = None,
+        own: Iterable[Callable[..., Any]] = (),
     ) -> None:
-        """Take functions named by `@activity` and the definitions of WASM modules.
+        """Take functions named by `@activity`, the definitions of WASM modules, and Loom's `own` functions.
 
         Compiled modules are kept in the directory `cache`, which must be this user's alone; with None every
-        process compiles them anew. Raises InvalidError naming every two that claim the same name.
+        process compiles them anew. Raises InvalidError naming every two that claim the same name, and all
+        whose name begins with `loom.` and that are not Loom's own.
         """
 
         @lru_cache
@@ -63,8 +66,13 @@ class Activities:
 
         self._blobs = blobs
         self._activities: dict[str, Native | Wasm] = {}
+        self._own = {one.name: one for one in map(Native, own)}
         problems: list[Problem] = []
         for one in [*map(Native, functions), *(Wasm(module, sandbox) for module in modules)]:
+            if one.name.startswith(RESERVED):
+                problems.append(
+                    Problem(one.source, f"{one.name}: names that begin with {RESERVED} are Loom's own")
+                )
             other = self._activities.setdefault(one.name, one)
             if other is not one:
                 problems.append(Problem(one.source, f"{other.source} also defines the activity {one.name}"))
@@ -80,6 +88,7 @@ class Activities:
 
     @property
     def names(self) -> frozenset[str]:
+        """What a pipeline may call; Loom's own activities are not among them."""
         return frozenset(self._activities)
 
     async def run(self, payload: JsonObject) -> Json:
@@ -104,11 +113,12 @@ class Activities:
         return await spill(self._blobs, result) if size > INLINE_BYTES else result
 
     async def _call(self, call: Call, value: Json) -> Json:
-        if call.activity not in self._activities:
+        found = self._activities.get(call.activity) or self._own.get(call.activity)
+        if found is None:
             raise NotFoundError(f"there is no activity {call.activity!r}")
         token = current_call.set(call)
         try:
-            return await self._activities[call.activity].call(await resolve(self._blobs, value))
+            return await found.call(await resolve(self._blobs, value))
         except LoomError:
             raise
         except Exception:

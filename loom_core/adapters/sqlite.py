@@ -2,16 +2,19 @@
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from loom_core.errors import ConflictError, InvalidError, UnavailableError
 from loom_core.ports.state import MAX_QUERIED, Delete, Document, Operation, Put, check_address, check_batch
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _VERSION = 1
 _SCHEMA = """
@@ -24,20 +27,20 @@ _PAST_EVERY_ID = "\x7f"
 
 
 class SqliteStateStore:
-    """One connection on one thread of its own; call `aclose` when done."""
+    """One connection on one thread of its own, opened when it is first needed; call `aclose` when done."""
 
     def __init__(self, path: Path, new_etag: Callable[[], str] = lambda: uuid4().hex) -> None:
-        """Open the file, or make it.
+        """Keep the documents in this file, which need not exist.
 
-        Raises InvalidError for a file of a newer Loom, UnavailableError for one that cannot be opened.
+        Every method also raises InvalidError for a file of a newer Loom.
         """
+        self._path = path
         self._new_etag = new_etag
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loom-state")
-        try:
-            self._connection = self._thread.submit(_open, path).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
+
+    @cached_property
+    def _connection(self) -> "sqlite3.Connection":
+        return _open(self._path)
 
     async def read(self, partition: str, id: str) -> Document | None:  # noqa: A002 - the port's name
         check_address(partition, id)
@@ -60,10 +63,16 @@ class SqliteStateStore:
         return await self._on_thread(self._select, sql, bounds)
 
     async def aclose(self) -> None:
-        await self._on_thread(self._connection.close)
+        await self._on_thread(self._close)
         self._thread.shutdown()
 
+    def _close(self) -> None:
+        if "_connection" in self.__dict__:
+            self._connection.close()
+
     async def _on_thread[T](self, work: Callable[..., T], *arguments: Any) -> T:
+        import sqlite3  # noqa: PLC0415 - cold start: every app has a store, few requests need it
+
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except sqlite3.DatabaseError as error:
@@ -121,10 +130,12 @@ def _statement(operation: Operation) -> str:
             )
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _open(path: Path) -> "sqlite3.Connection":
+    import sqlite3  # noqa: PLC0415 - as above
+
     with ExitStack() as undo:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             connection = undo.enter_context(closing(sqlite3.connect(path, isolation_level=None, timeout=5)))
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
@@ -133,7 +144,7 @@ def _open(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise UnavailableError(f"{path.name} cannot be opened: {error}") from error
         undo.pop_all()
         return connection

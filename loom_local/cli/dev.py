@@ -154,7 +154,7 @@ def _announce(host: "Host") -> None:
 
 
 def _detail(function: Any) -> str:
-    keys = ("schedule", "queueName", "orchestration", "activity", "entityName")
+    keys = ("schedule", "queueName", "path", "orchestration", "activity", "entityName")
     details = [str(function.trigger[key]) for key in keys if function.trigger.get(key)]
     return f"  ({', '.join(details)})" if details else ""
 

@@ -10,6 +10,7 @@ _TRIGGERS = frozenset(
         "httpTrigger",
         "timerTrigger",
         "serviceBusTrigger",
+        "blobTrigger",
         "orchestrationTrigger",
         "activityTrigger",
         "entityTrigger",

@@ -1,4 +1,4 @@
-"""A function app, running: its functions on the engine, HTTP, timers and queues."""
+"""A function app, running: its functions on the engine, HTTP, timers, queues and blobs."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from loom_core.errors import LoomError
 from loom_local.host.access import Access, is_loopback
 from loom_local.host.client_binding import client_binding
+from loom_local.host.containers import write_list
 from loom_local.host.exchange import Reply, Request
 from loom_local.host.function import Function, durable_name
 from loom_local.host.functions import FunctionApp
@@ -132,6 +133,7 @@ class Host:
         # Queues are declared before anybody can send: a first message would make one of another kind.
         await self._start_timers()
         await self._start_queues()
+        self._start_blobs()
         self._server = WebServer(front, self._listener)
         await self._server.start()
         self._feeds.append(front)
@@ -157,6 +159,20 @@ class Host:
             )
             await queues.start()
             self._feeds.append(queues)
+
+    def _start_blobs(self) -> None:
+        functions, folders = self.app.of_kind("blobTrigger"), set[Path]()
+        if functions:
+            from loom_local.host.blobs import BlobOptions, BlobTriggers  # noqa: PLC0415  cold start
+
+            options = BlobOptions.of(self.settings.document)
+            blobs = BlobTriggers(
+                functions, self.app.invoke, self._sidecar.database, app=self._options.app, options=options
+            )
+            blobs.start()
+            self._feeds.append(blobs)
+            folders = blobs.folders
+        write_list(self._options.data, folders)
 
     def _open_broker(self) -> Any:
         from loom_local.broker import Broker  # noqa: PLC0415  cold start

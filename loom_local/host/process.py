@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import thread as pools
 from typing import NoReturn
 
 from loom_local.host.host import Host
@@ -70,6 +71,8 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         action="ignore", category=RuntimeWarning
     ):  # threads that stay are named below
         loop.run_until_complete(loop.shutdown_default_executor(0.2))
+    # As the interpreter does at its end: idle threads of the app's own pools go, and it waits for the others.
+    threading.Thread(target=pools._python_exit, daemon=True).start()  # noqa: SLF001  no other way to tell them
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join(0.2)

@@ -16,6 +16,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from loom_local.host.containers import read_list
+
 APP_IS_BROKEN = 3
 """Exit code of a host whose app cannot be loaded: mending the app is the cure, so the supervisor waits."""
 
@@ -110,8 +112,10 @@ def _watch(app: Path, data: Path, events: SimpleQueue[_Event]) -> None:
             )
 
     for changes in watch(app, watch_filter=AppFiles(), raise_interrupt=False):
-        first = min(path for _, path in changes)
-        events.put(_Event("changed", os.path.relpath(first, app)))
+        containers = read_list(data)  # what comes to them is the app's work, not its code
+        of_app = [path for _, path in changes if not any(map(Path(path).is_relative_to, containers))]
+        if of_app:
+            events.put(_Event("changed", os.path.relpath(min(of_app), app)))
 
 
 def _say(text: str) -> None:

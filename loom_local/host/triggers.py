@@ -1,4 +1,4 @@
-"""What timers and queues share: how they call a function, and how their tasks begin and end."""
+"""What timers, queues and blobs share: how they call a function, and how their tasks begin and end."""
 
 import asyncio
 import logging

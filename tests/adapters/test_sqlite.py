@@ -31,20 +31,33 @@ async def test_writes_are_synced_before_they_return(tmp_path):
     await store.aclose()
 
 
-def test_a_file_of_a_newer_loom_is_refused(tmp_path):
+async def test_a_file_of_a_newer_loom_is_refused(tmp_path):
     connection = sqlite3.connect(tmp_path / "state.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
 
+    store = SqliteStateStore(tmp_path / "state.db")
     with pytest.raises(InvalidError, match="newer Loom"):
-        SqliteStateStore(tmp_path / "state.db")
+        await store.read("p", "x")
+    await store.aclose()
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path):
+async def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "state.db").write_bytes(b"this is not a database" * 100)
 
+    store = SqliteStateStore(tmp_path / "state.db")
     with pytest.raises(UnavailableError, match=r"state\.db cannot be opened"):
-        SqliteStateStore(tmp_path / "state.db")
+        await store.read("p", "x")
+    await store.aclose()
+
+
+async def test_a_place_that_cannot_be_written_is_unavailable_when_it_is_needed(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    store = SqliteStateStore(tmp_path / "file" / "state.db")
+    with pytest.raises(UnavailableError, match=r"state\.db cannot be opened"):
+        await store.write("p", [Put("x", {})])
+    await store.aclose()
 
 
 async def test_a_locked_file_is_unavailable_and_then_usable_again(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from loom_core.app import compose
 from loom_core.errors import InvalidError
+from loom_core.ports.state import Put
 from loom_core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +77,9 @@ def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
     ("environment", "told"),
     [
         ({"LOOM_BLOB": "files"}, "LOOM_BLOB: no such setting; did you mean LOOM_BLOBS?"),
-        ({"LOOM_XYZ": "1"}, "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA"),
+        ({"LOOM_XYZ": "1"}, "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA, LOOM_STORE"),
         ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, memory"),
+        ({"LOOM_STORE": "paper"}, "LOOM_STORE: 'paper' is not one of sqlite, memory"),
     ],
 )
 def test_settings_that_nobody_reads_are_refused(environment, told):
@@ -90,7 +92,25 @@ def test_settings_that_nobody_reads_are_refused(environment, told):
 def test_settings_of_the_tools_and_empty_ones_are_none_of_the_apps_business():
     settings = Settings.read({"LOOM_API_KEY": "x", "LOOM_TEST_X": "y", "LOOM_BLOBS": ""}, ROOT)
 
-    assert settings == Settings(ROOT / ".loom", "files")
+    assert settings == Settings(ROOT / ".loom", "files", "sqlite")
+
+
+async def test_documents_are_kept_in_a_file_that_is_made_when_it_is_needed(folder):
+    store = compose(folder, {}).state
+    assert not (folder / ".loom" / "state.db").exists()
+
+    await store.write("p", [Put("x", {})])
+
+    assert (folder / ".loom" / "state.db").exists()
+    await store.aclose()
+
+
+async def test_documents_can_live_in_memory(folder):
+    store = compose(folder, {"LOOM_BLOBS": "memory", "LOOM_STORE": "memory"}).state
+
+    await store.write("p", [Put("x", {})])
+
+    assert not (folder / ".loom").exists()
 
 
 def test_blobs_can_live_in_memory(folder):

@@ -40,7 +40,7 @@ def bindings(tmp_path_factory):
 def test_azure_finds_our_functions(bindings):
     ours = {name for name in bindings if not name.startswith("BuiltIn")}
 
-    assert ours == {"http", "health", "run_program", "run_activity"}
+    assert ours == {"http", "health", "run_program", "run_activity", "file_changed"}
 
 
 def trigger(bindings, name):
@@ -56,9 +56,17 @@ def test_only_the_health_probe_is_anonymous(bindings):
 
 
 def test_the_durable_client_is_bound_as_its_raw_string(bindings):
-    client = next(b for b in bindings["http"] if b["type"] == "durableClient")
+    for name in ("http", "file_changed"):
+        client = next(b for b in bindings[name] if b["type"] == "durableClient")
 
-    assert client["durableRequiresGrpc"] is True
+        assert client["durableRequiresGrpc"] is True
+
+
+def test_files_are_polled_for_in_the_storage_of_the_app(bindings):
+    blob = trigger(bindings, "file_changed")
+
+    assert (blob["path"], blob["connection"]) == ("inbox/{name}", "AzureWebJobsStorage")
+    assert blob["source"] == "LogsAndContainerScan"
 
 
 def test_importing_the_app_does_not_load_what_only_activities_need():

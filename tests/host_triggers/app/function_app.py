@@ -40,3 +40,10 @@ def work(message: func.ServiceBusMessage) -> None:
 @app.durable_client_input(client_name="client")
 async def tick(timer: func.TimerRequest, client: df.DurableOrchestrationClient) -> None:
     await client.signal_entity(EntityInstanceId("Notes", "timer"), "add", timer.past_due)
+
+
+@app.blob_trigger(arg_name="blob", path="drop-box/{name}.json", connection="STORAGE")
+@app.durable_client_input(client_name="client")
+async def dropped(blob: func.InputStream, client: df.DurableOrchestrationClient) -> None:
+    note = [blob.name, json.loads(blob.read()), blob.length]
+    await client.signal_entity(EntityInstanceId("Notes", "blobs"), "add", note)
