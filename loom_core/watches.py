@@ -165,7 +165,7 @@ class Watches:
     async def _for(self, path: str) -> AsyncIterator[Document]:
         parts = path.split("/")
         folders = ["/".join([*parts[:depth], ""]) for depth in range(min(len(parts), MAX_DEPTH))]
-        for anchor in [*folders, path]:
+        for anchor in dict.fromkeys([*folders, path]):  # a name may end with a `/`
             async for watch in self._all(f"{_hash(anchor)}-"):
                 if matches(str(watch.body["path"]), path):
                     yield watch

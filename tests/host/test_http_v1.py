@@ -74,10 +74,10 @@ async def test_functions_that_cannot_run_here_are_listed_with_the_reason(host_of
     host = host_of("http_v1")
     async with http.get(f"{host.url}/admin/functions") as reply:
         listed = {function["name"]: function["disabled"] for function in await reply.json()}
-    assert listed["on_blob"] == "trigger 'blobTrigger' is not supported by the local host"
+    assert listed["on_message"] == "trigger 'queueTrigger' is not supported by the local host"
     assert listed["unscheduled"] == "the app setting %NOT_SET% is not set"
     assert listed["echo"] is None
-    assert "on_blob: trigger 'blobTrigger' is not supported" in host.output
+    assert "on_message: trigger 'queueTrigger' is not supported" in host.output
 
 
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:7071", "127.0.0.1.evil.example", ""])

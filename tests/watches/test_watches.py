@@ -88,6 +88,7 @@ async def kept(state):
         ("a*b*a", "aba", True),
         ("a*ba*a", "aba", False),
         ("orders/", "orders/a.json", True),
+        ("orders/", "orders/", True),
         ("orders/", "orders/new/a.json", True),
         ("orders/", "orders", False),
         ("orders/", "reorders/a.json", False),

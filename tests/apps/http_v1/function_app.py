@@ -66,9 +66,9 @@ def settings(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(json.dumps({name: os.environ.get(name) for name in names}))
 
 
-@app.blob_trigger(arg_name="blob", path="in/{name}", connection="Storage")
-def on_blob(blob: func.InputStream) -> None:
-    raise AssertionError("the local host has no blobs")
+@app.queue_trigger(arg_name="message", queue_name="in", connection="Storage")
+def on_message(message: func.QueueMessage) -> None:
+    raise AssertionError("the local host has no storage queues")
 
 
 @app.timer_trigger(schedule="%NOT_SET%", arg_name="timer")
