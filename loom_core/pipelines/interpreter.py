@@ -1,16 +1,14 @@
 """Blocks of stages: one starts when those it waits for are done, independent ones side by side."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError, TimedOutError
 from loom_core.pipelines.calls import Calls, call
 from loom_core.pipelines.gather import combine
 from loom_core.pipelines.items import described, scattered
+from loom_core.pipelines.loops import Rounds
 from loom_core.pipelines.plan import (
     Block,
     Call,
@@ -21,33 +19,26 @@ from loom_core.pipelines.plan import (
     Plan,
     Scatter,
     Stage,
+    Target,
     Value,
     Wait,
     blocks,
 )
 from loom_core.pipelines.progress import Status
 from loom_core.pipelines.routes import chain, label_of
+from loom_core.pipelines.scope import Here, captured, evaluate, iso
 from loom_core.pipelines.session import Session
-from loom_core.wire.commands import All, AnyOf, CallActivity, Now, Program, Sleep, WaitEvent, Window
-from loom_core.wire.expressions import Expression
+from loom_core.resilience.retry import RetryPolicy
+from loom_core.wire.commands import All, AnyOf, Now, Program, Sleep, WaitEvent, Window
 from loom_core.wire.json import Json, JsonObject
+
+_WATCH = {"": (Target("activity", "loom.watch"),)}
 
 type Parse = Callable[[Json], Plan]
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: it ends the loop around a wait
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Here:
-    """Where a block runs: what its loops have put in scope, and which rounds they are in."""
-
-    names: JsonObject = field(default_factory=dict[str, Json])
-    rounds: tuple[int, ...] = ()
-
-    def key(self, seed: str, stage: str) -> str:
-        return f"{seed}/{stage}" + (f"@{'.'.join(map(str, self.rounds))}" if self.rounds else "")
 
 
 class Interpreter:
@@ -72,15 +63,15 @@ class Interpreter:
         """Run the plan to its end; the result is its output."""
         if "started" not in self.state:
             self.state["started"] = yield Now()
-        yield from self._block(self.plan.stages, _Here())
+        yield from self._block(self.plan.stages, Here())
         if self.plan.output is None:
             reached = [stage for stage in self.plan.stages if self.done[stage.name] is not None]
             return self.out[reached[-1].name] if reached else None
-        return self.evaluate(self.plan.output, self.scope(_Here()), "$.output")
+        return evaluate(self.plan.output, self.scope(Here()), "$.output")
 
-    def scope(self, here: _Here, run: JsonObject | None = None) -> dict[str, Json]:
+    def scope(self, here: Here, run: JsonObject | None = None) -> dict[str, Json]:
         """What `$` is."""
-        known: JsonObject = {"id": self.session.id, "startedAt": _iso(self.state["started"])}
+        known: JsonObject = {"id": self.session.id, "startedAt": iso(self.state["started"])}
         return {
             **self.fields,
             **self.bound,
@@ -90,15 +81,7 @@ class Interpreter:
             "run": {**known, **(run or {})},
         }
 
-    @staticmethod
-    def evaluate(expression: Expression, scope: JsonObject, path: str) -> Json:
-        """Raises InvalidError with its paths below `path`."""
-        try:
-            return expression.evaluate(scope)
-        except InvalidError as error:
-            raise InvalidError([Problem(path + p.path[1:], p.message) for p in error.problems]) from None
-
-    def _block(self, block: Block, here: _Here) -> Program:
+    def _block(self, block: Block, here: Here) -> Program:
         started = {stage.name for stage in block if stage.name in self.done}
 
         def take() -> list[Stage]:
@@ -118,13 +101,13 @@ class Interpreter:
 
         yield from go(take())
 
-    def _stage(self, stage: Stage, here: _Here) -> Program:
+    def _stage(self, stage: Stage, here: Here) -> Program:
         if stage.gates and not any(map(self._is_open, stage.gates)):
             yield from self._end(stage, "skipped", None, None)
             return
         yield from self.session.ready()
         key = here.key(self.seed, stage.name)
-        run = {"now": _iso((yield Now())), "uuid": _uuid(key)}
+        run = captured(key, (yield Now()))
         scope = self.scope(here, run)
         counts = 0 if isinstance(stage.work, Scatter) else 1
         if not stage.hidden and counts:
@@ -179,7 +162,7 @@ class Interpreter:
         if not stage.hidden:
             yield self.session.progress.end(self.prefix + stage.name, status, done, failed)
 
-    def _remember(self, stage: Stage, key: str, here: _Here, run: JsonObject) -> None:
+    def _remember(self, stage: Stage, key: str, here: Here, run: JsonObject) -> None:
         """Note what undoes the stage, with what it takes: the first to be undone is the last to be done."""
         how = stage.compensation
         assert how is not None
@@ -189,7 +172,7 @@ class Interpreter:
         calls.retry = how.retry
         entry: dict[str, Any] = {"stage": self.prefix + stage.name, "calls": calls.to_json()}
         try:
-            taken = self.out[stage.name] if how.input is None else self.evaluate(how.input, scope, path)
+            taken = self.out[stage.name] if how.input is None else evaluate(how.input, scope, path)
             entry["input"] = taken
         except InvalidError as error:
             entry["error"] = str(error)
@@ -206,7 +189,7 @@ class Interpreter:
             yield from self.session.halt(self._shown((stage,)))
         return first == 1, result
 
-    def _work(self, stage: Stage, key: str, scope: JsonObject, here: _Here) -> Program:  # noqa: PLR0911
+    def _work(self, stage: Stage, key: str, scope: JsonObject, here: Here) -> Program:  # noqa: PLR0911
         match stage.work:
             case Call():
                 return self._call(stage, stage.work, self.taken, key, scope)
@@ -238,8 +221,8 @@ class Interpreter:
 
     def _call(self, stage: Stage, how: Call, taken: Json, key: str, scope: JsonObject) -> Program:
         if how.input is not None:
-            taken = self.evaluate(how.input, scope, f"{stage.path}.input")
-        actor = None if how.actor is None else str(self.evaluate(how.actor, scope, f"{stage.path}.actorId"))
+            taken = evaluate(how.input, scope, f"{stage.path}.input")
+        actor = None if how.actor is None else str(evaluate(how.actor, scope, f"{stage.path}.actorId"))
         targets = chain(how.route, label_of(how.route, scope, key))
         calls = self.calls(stage, key, {"": targets})
         if len(targets) == 1 and targets[0].kind == "pipeline" and stage.retry is None:
@@ -270,39 +253,39 @@ class Interpreter:
         taken, odd = combine(how.strategy, outputs, how.reducer)
         yield from self.session.warn(f"{stage.path}.gather", odd)
         if how.input is not None:
-            taken = self.evaluate(how.input, {**scope, "gathered": taken}, f"{stage.path}.input")
+            taken = evaluate(how.input, {**scope, "gathered": taken}, f"{stage.path}.input")
         if how.call is None:
             return taken
         return (yield from self._call(stage, how.call, taken, key, scope))
 
     def _value(self, stage: Stage, how: Value, scope: JsonObject) -> Program:
         yield from ()
-        return self.evaluate(how.value, scope, f"{stage.path}.input")
+        return evaluate(how.value, scope, f"{stage.path}.input")
 
-    def _wait(self, stage: Stage, how: Wait, key: str, scope: JsonObject, here: _Here) -> Program:
+    def _wait(self, stage: Stage, how: Wait, key: str, scope: JsonObject, here: Here) -> Program:
         if self.session.stopping and here.rounds:
             raise _Stopped
         self.session.steps += 1
         if how.event is None:
             assert how.seconds is not None
-            seconds = self.evaluate(how.seconds, scope, f"{stage.path}.duration")
+            seconds = evaluate(how.seconds, scope, f"{stage.path}.duration")
             if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
                 raise InvalidError([Problem(f"{stage.path}.duration", "is no number of seconds")])
             yield Sleep((yield from self.session.remaining(f"{key}#", seconds)))
             del self.session.state["deadlines"][f"{key}#"]
             return None
-        event = self.evaluate(how.event, scope, f"{stage.path}.event")
+        event = evaluate(how.event, scope, f"{stage.path}.event")
         if not isinstance(event, str) or not event or event.startswith("loom:"):
             raise InvalidError([Problem(f"{stage.path}.event", "is no name of an event")])
         if how.watch is not None:
             self.session.active[key] = self.prefix + stage.name
-            watch = {"run": self.session.id, "path": how.watch, "event": event}
-            yield CallActivity("loom.watch", watch, key=key)
+            calls = Calls(stage=stage.name, seed=key, chains=_WATCH, retry=stage.retry or RetryPolicy())
+            yield from call(calls, {"run": self.session.id, "path": how.watch, "event": event}, key)
             del self.session.active[key]
             yield from self.session.settled()
         return (yield WaitEvent(event))
 
-    def _parallel(self, stage: Stage, how: Parallel, here: _Here) -> Program:
+    def _parallel(self, stage: Stage, how: Parallel, here: Here) -> Program:
         branches = (self._isolated(branch, here) for branch in how.branches)
         outcomes: list[Any] = yield Window(branches, len(how.branches), collect=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
@@ -314,7 +297,7 @@ class Interpreter:
             raise StepFailedError(stage.name, "ParallelError", f"{count}: {told}")
         return outcomes
 
-    def _isolated(self, block: Block, here: _Here) -> Program:
+    def _isolated(self, block: Block, here: Here) -> Program:
         try:
             yield from self._block(block, here)
         except LoomError:
@@ -325,55 +308,26 @@ class Interpreter:
     def _shown(self, block: Block) -> list[str]:
         return [self.prefix + name for name in names_of(block)]
 
-    def _loop(self, stage: Stage, how: Loop, scope: JsonObject, here: _Here) -> Program:
+    def _loop(self, stage: Stage, how: Loop, scope: JsonObject, here: Here) -> Program:
         names = names_of(how.body)
-        now = self.state.setdefault("rounds", {}).setdefault(stage.name, {"index": 0, "outputs": []})
-        if how.items is not None and "items" not in now:
-            now["items"] = self.evaluate(how.items, scope, f"{stage.path}.over")
-            if not isinstance(now["items"], list):
-                raise InvalidError([Problem(f"{stage.path}.over", "gives no list")])
-        while now.get("begun") == now["index"] or self._goes_round(stage, how, now, here):
-            if now.get("begun") != now["index"]:
-                now["begun"] = now["index"]
+        state = self.state.setdefault("rounds", {}).setdefault(stage.name, {})
+        rounds = Rounds(stage, how, state, here, partial(self.scope, run=cast("JsonObject", scope["run"])))
+        while rounds.has_next(stopping=self.session.stopping):
+            if not rounds.resumed():
                 for name in names:
                     self.done.pop(name, None)
                     self.state["rounds"].pop(name, None)
-            inner = self._round(how, now, here)
             try:
-                yield from self._block(how.body, inner)
+                yield from self._block(how.body, rounds.here)
             except _Stopped:
                 break
-            output = self.out[how.body[-1].name]
-            now["outputs"] = [*now["outputs"], output] if how.collect else [output]
-            now["index"] += 1
-            if how.again and not self.evaluate(how.again, self.scope(inner), f"{stage.path}.while"):
+            if not rounds.end(self.out[how.body[-1].name]):
                 break
         del self.state["rounds"][stage.name]
         for name in names:
             self.done.setdefault(name, None)
             self.out.setdefault(name, None)
-        return now["outputs"] if how.collect else next(iter(now["outputs"]), None)
-
-    @staticmethod
-    def _round(how: Loop, now: dict[str, Any], here: _Here) -> _Here:
-        index = now["index"]
-        names: JsonObject = {**here.names, "loop": {"index": index}}
-        if how.items is not None and index < len(now["items"]):
-            names[how.item] = now["items"][index]
-        return _Here(names, (*here.rounds, index))
-
-    def _goes_round(self, stage: Stage, how: Loop, now: dict[str, Any], here: _Here) -> bool:
-        if self.session.stopping or (how.items is not None and now["index"] >= len(now["items"])):
-            return False
-        if how.condition is not None:
-            scope = self.scope(self._round(how, now, here))
-            if not self.evaluate(how.condition, scope, f"{stage.path}.while"):
-                return False
-        if how.limit is None or now["index"] < how.limit:
-            return True
-        if how.strict:
-            raise StepFailedError(stage.name, "LoopLimitError", f"exceeded max iterations ({how.limit})")
-        return False
+        return rounds.output
 
 
 def names_of(block: Block, *, shown: bool = False) -> list[str]:
@@ -385,13 +339,3 @@ def names_of(block: Block, *, shown: bool = False) -> list[str]:
         for inner in blocks(stage.work):
             names += names_of(inner, shown=shown)
     return names
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _uuid(key: str) -> str:
-    """A UUID of version 8: the same for the same key."""
-    text = hashlib.sha256(f"uuid {key}".encode()).hexdigest()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"

@@ -1,0 +1,41 @@
+"""What the expressions of a stage see, and where it stands."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from loom_core.errors import InvalidError, Problem
+from loom_core.wire.expressions import Expression
+from loom_core.wire.json import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a block runs: what its loops have put in scope, and which rounds they are in."""
+
+    names: JsonObject = field(default_factory=dict[str, Json])
+    rounds: tuple[int, ...] = ()
+
+    def key(self, seed: str, stage: str) -> str:
+        """What the keys of a stage's calls begin with: another one in every round."""
+        return f"{seed}/{stage}" + (f"@{'.'.join(map(str, self.rounds))}" if self.rounds else "")
+
+
+def evaluate(expression: Expression, scope: JsonObject, path: str) -> Json:
+    """Raises InvalidError with its paths below `path`."""
+    try:
+        return expression.evaluate(scope)
+    except InvalidError as error:
+        raise InvalidError([Problem(path + p.path[1:], p.message) for p in error.problems]) from None
+
+
+def captured(key: str, now: float) -> JsonObject:
+    """The values that are caught once, when a stage begins: the time, and a UUID of version 8 for its key."""
+    text = hashlib.sha256(f"uuid {key}".encode()).hexdigest()
+    uuid = f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"
+    return {"now": iso(now), "uuid": uuid}
+
+
+def iso(moment: float) -> str:
+    """Seconds of the epoch as text, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
