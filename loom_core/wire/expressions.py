@@ -22,6 +22,7 @@ MAX_TEMPLATE = 262_144
 MAX_NESTING = 32
 MAX_NODES = 256
 MAX_PARTS = 8_192
+_PART_STEPS = 10
 
 type Reference = tuple[str | int | None, ...]
 """The keys a path begins with, from the root; None stands where it goes on to many."""
@@ -41,7 +42,7 @@ class Expression:
     def evaluate(self, data: Json) -> Json:
         """Evaluate with `data` as `$`; the result may share parts with it. Raises InvalidError only."""
         try:
-            return self.run(do.State(data, self.parts), None)
+            return self.run(do.State(data, _PART_STEPS * self.parts), None)
         except RecursionError:
             raise InvalidError("the data is nested too deep") from None
 
@@ -104,8 +105,8 @@ def _document(value: Json, path: str, problems: list[Problem], depth: int) -> Ex
         problems.append(Problem(path, f"nested deeper than {MAX_NESTING} levels"))
     elif isinstance(value, str):
         try:
-            parsed = _text(value)
-            return Expression(parsed.references, do.located(path, parsed.run), parsed.parts)
+            if (parsed := _text(value)) is not None:
+                return Expression(parsed.references, do.located(path, parsed.run), parsed.parts)
         except InvalidError as error:
             problems.extend(Problem(path, problem.message) for problem in error.problems)
     elif isinstance(value, dict):
@@ -123,10 +124,10 @@ def member(path: str, key: str) -> str:
     return f"{path}.{key}" if is_name else f"{path}[{json.dumps(key, ensure_ascii=False)}]"
 
 
-def _text(text: str) -> Expression:
+def _text(text: str) -> Expression | None:
     if text == "$" or text.startswith(("$.", "$[")):
         return parse(text)
-    return parse_template(text) if "{{" in text else _literal(text)
+    return parse_template(text) if "{{" in text else None
 
 
 def _literal(value: Json) -> Expression:
@@ -150,7 +151,7 @@ _TOKEN = re.compile(
 )
 _LEVELS = ("??", "||", "&&", "=== !== == !=", "< <= > >= in", "+ -", "* / %")
 _POWERS = {symbol: power for power, level in enumerate(_LEVELS, 1) for symbol in level.split()}
-_STEPS = {"!": 2, "-": 36, "[": 16}
+_STEPS = {"!": 2, "-": 44, "[": 16}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "undefined": None}
 
 
@@ -188,7 +189,7 @@ def _unquote(quoted: str) -> str:
         text: str = json.loads(f'"{body}"', strict=False)
         text.encode()
     except ValueError:
-        raise InvalidError(f"{quoted[:40]} is not a valid string") from None
+        raise InvalidError(f"{quoted[:40]!r} is not a valid string") from None
     return text
 
 

@@ -4,8 +4,8 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain
-from typing import Any, NoReturn
+from itertools import chain, takewhile
+from typing import Any
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.wire.json import Json, dump, referred
@@ -15,7 +15,7 @@ MAX_INTEGER = 2**63
 
 
 class State:
-    """One evaluation: the data that `$` stands for, and the steps that are left to it, of about 20 ns each."""
+    """One evaluation: the data that `$` stands for, and the steps that are left, of about 20 ns each."""
 
     __slots__ = ("root", "steps")
 
@@ -68,18 +68,19 @@ class Constant:
 
 def path(segments: tuple[Segment, ...], *, current: bool) -> Evaluate:
     """Follow the segments from the root or the current node; a path that can match many gives a list."""
-    if not all(isinstance(segment, str | int) for segment in segments):
-        return lambda state, node: _select(state, node if current else state.root, segments)
-    keys = tuple(segment for segment in segments if isinstance(segment, str | int))
+    keys = [*takewhile(lambda segment: isinstance(segment, str | int), segments)]
+    start, rest = _point(keys, current=current), segments[len(keys) :]
+    return (lambda state, node: _select(state, start(state, node), rest)) if rest else start
+
+
+def _point(keys: Sequence[Any], *, current: bool) -> Evaluate:
     follow = _follow if any(isinstance(key, int) or key in SPECIAL for key in keys) else _descend
-    if current and not keys:
-        return lambda _state, node: node
-    if current and len(keys) == 1 and follow is _descend:
+    if not current:
+        return lambda state, _node: follow(state.root, keys)
+    if len(keys) == 1 and follow is _descend:
         key = keys[0]
         return lambda _state, node: node.get(key) if isinstance(node, dict) else None
-    if current:
-        return lambda _state, node: follow(node, keys)
-    return lambda state, _node: follow(state.root, keys)
+    return (lambda _state, node: follow(node, keys)) if keys else lambda _state, node: node
 
 
 def _descend(value: Json, keys: Iterable[Any]) -> Json:
@@ -112,7 +113,7 @@ def whole(value: Json) -> None:
     if not isinstance(value, dict) or not referred(value):
         return
     size = value["bytes"]
-    known = f" ({size:,} bytes)" if isinstance(size, int) and size < MAX_INTEGER else ""
+    known = f" ({size:,} bytes)" if isinstance(size, int) and 0 < size < MAX_INTEGER else ""
     raise InvalidError(
         f"the text is kept by reference{known}, and an expression cannot look into it: pass it whole to "
         "an activity, or let the activity that made it return what is needed as a field of its own"
@@ -132,7 +133,7 @@ def _select(state: State, start: Json, segments: tuple[Segment, ...]) -> Json:
         elif isinstance(segment, Every):
             nodes = (_children if segment is Every.CHILD else _descendants)(state, nodes)
         elif isinstance(segment, int) or segment in SPECIAL:
-            state.spend(30 * len(nodes))
+            state.spend(40 * len(nodes))
             found = (_follow(node, (segment,), _NOTHING) for node in nodes)
             nodes = [value for value in found if value is not _NOTHING]
         else:
@@ -152,11 +153,9 @@ def _slices(state: State, nodes: Sequence[Json], part: slice) -> list[Json]:
 
 def _below(state: State, node: Json) -> Any:
     """The children of a node; text has none, not even if it is kept by reference."""
-    if isinstance(node, list):
-        return node
     if not isinstance(node, dict):
-        return ()
-    state.spend(28)
+        return node if isinstance(node, list) else ()
+    state.spend(36)
     return () if referred(node) else node.values()
 
 
@@ -165,19 +164,20 @@ def _children(state: State, nodes: Sequence[Json]) -> Sequence[Json]:
     if len(nodes) == 1 and isinstance(nodes[0], list):
         return nodes[0]
     state.spend(8 * len(nodes))
-    below = [_below(state, node) for node in nodes]
+    below = [node if isinstance(node, list) else _below(state, node) for node in nodes]
     state.spend(sum(map(len, below)))
     return list(chain.from_iterable(below))
 
 
-def _descendants(state: State, nodes: Iterable[Json]) -> list[Json]:
+def _descendants(state: State, nodes: Sequence[Json]) -> list[Json]:
     found: list[Json] = []
-    waiting = [*nodes][::-1]
+    state.spend(6 * len(nodes))
+    waiting = [*reversed(nodes)]
     while waiting:
         node = waiting.pop()
         found.append(node)
         if isinstance(node, (list, dict)):
-            below = _below(state, node)
+            below = node if isinstance(node, list) else _below(state, node)
             state.spend(4 + 6 * len(below))
             waiting.extend(reversed(below))
     return found
@@ -198,12 +198,7 @@ def equal(state: State, left: Json, right: Json) -> bool:
     lefts, rights = [left], [right]
     while lefts:
         a, b = lefts.pop(), rights.pop()
-        if type(a) is not type(b):
-            if isinstance(a, dict | str) and isinstance(b, dict | str):
-                whole(a if isinstance(b, str) else b)
-            if type(a) not in _NUMBERS or type(b) not in _NUMBERS or a != b:
-                return False
-        elif isinstance(a, list) and isinstance(b, list):
+        if isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):
                 return False
             state.spend(10 + 9 * len(a))
@@ -215,12 +210,18 @@ def equal(state: State, left: Json, right: Json) -> bool:
                 return False
             lefts.extend(a.values())
             rights.extend(map(b.__getitem__, a))
-        else:
-            if isinstance(a, str) and len(a) > _LONG:
-                state.spend(len(a) // 64)
-            if a != b:
-                return False
+        elif a != b if type(a) is type(b) is not str else not _same(state, a, b):
+            return False
     return True
+
+
+def _same(state: State, a: Json, b: Json) -> bool:
+    if isinstance(a, str) and isinstance(b, str):
+        state.spend(min(len(a), len(b)) // 64)
+        return a == b
+    if isinstance(a, str) or isinstance(b, str):
+        whole(b if isinstance(a, str) else a)
+    return type(a) in _NUMBERS and type(b) in _NUMBERS and a == b
 
 
 def contains(state: State, item: Json, holder: Json) -> bool:
@@ -233,7 +234,8 @@ def contains(state: State, item: Json, holder: Json) -> bool:
         return False
     whole(item)
     if isinstance(item, str) and isinstance(holder, str):
-        state.spend(len(holder) * len(item) // 64)
+        searched = len(item) if len(holder) < 4096 else min(len(item), 128)  # a long text is searched smartly
+        state.spend(len(holder) * (8 + searched) // 100)
     return isinstance(item, str) and item in holder
 
 
@@ -257,7 +259,9 @@ def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State,
         if type(left) not in _NUMBERS or type(right) not in _NUMBERS:
             raise InvalidError(f"'{symbol}' needs two numbers, not {kind(left)} and {kind(right)}")
         try:
-            result = calculate(in_range(left), in_range(right))
+            if not (-MAX_INTEGER < left < MAX_INTEGER and -MAX_INTEGER < right < MAX_INTEGER):
+                left, right = in_range(left), in_range(right)
+            result = calculate(left, right)
             return result if -MAX_INTEGER < result < MAX_INTEGER else in_range(result)
         except ZeroDivisionError:
             raise InvalidError("division by zero") from None
@@ -320,7 +324,7 @@ def cost(symbol: str, right: Evaluate) -> int:
     """The steps that an operator takes by itself; comparing with a short text is the cheapest comparison."""
     if symbol in {"&&", "||", "??"}:
         return 2
-    return 36 if _short(right) is None or symbol not in {"==", "==="} else 2
+    return 44 if _short(right) is None or symbol not in {"==", "==="} else 2
 
 
 def _short(value: Evaluate) -> str | None:

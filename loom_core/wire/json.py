@@ -28,7 +28,7 @@ def digest(value: Json) -> str:
 
 
 def referred(value: Json) -> str | None:
-    """The blob that `{"$ref": "payloads/<sha256>", "bytes": n}` names, which stands for a long string kept there.
+    """The blob that `{"$ref": "payloads/<sha256>", "bytes": n}` names, for a long string kept there.
 
     None for every other value, whatever else it calls `$ref`.
     """
