@@ -12,6 +12,7 @@ from loom_core.wire.json import Json, dump, referred
 
 MAX_STEPS = 2_000_000
 MAX_INTEGER = 2**63
+_MIN_INTEGER = -MAX_INTEGER
 
 
 class State:
@@ -259,10 +260,10 @@ def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State,
         if type(left) not in _NUMBERS or type(right) not in _NUMBERS:
             raise InvalidError(f"'{symbol}' needs two numbers, not {kind(left)} and {kind(right)}")
         try:
-            if not (-MAX_INTEGER < left < MAX_INTEGER and -MAX_INTEGER < right < MAX_INTEGER):
+            if not (_MIN_INTEGER < left < MAX_INTEGER and _MIN_INTEGER < right < MAX_INTEGER):
                 left, right = in_range(left), in_range(right)
             result = calculate(left, right)
-            return result if -MAX_INTEGER < result < MAX_INTEGER else in_range(result)
+            return result if _MIN_INTEGER < result < MAX_INTEGER else in_range(result)
         except ZeroDivisionError:
             raise InvalidError("division by zero") from None
         except OverflowError:
@@ -273,7 +274,7 @@ def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State,
 
 def in_range(number: float) -> float:
     """Return the number. Raises InvalidError for what JSON cannot hold or others could not read."""
-    if not -MAX_INTEGER < number < MAX_INTEGER and (isinstance(number, int) or number - number != 0):
+    if not _MIN_INTEGER < number < MAX_INTEGER and (isinstance(number, int) or number - number != 0):
         raise InvalidError("a number is out of range")
     return number
 
