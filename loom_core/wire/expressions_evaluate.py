@@ -303,13 +303,18 @@ def _add(state: State, left: Json, right: Json) -> Json:
     return _plus(state, left, right)
 
 
+_ORDERS: dict[str, Callable[..., bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_COMPARISONS = {"==": operator.eq, "===": operator.eq, **_ORDERS}
 _OPERATORS: dict[str, Callable[[State, Json, Json], Json]] = {
+    **{symbol: _compare(order) for symbol, order in _ORDERS.items()},
     "==": equal,
+    "===": equal,
     "!=": lambda state, left, right: not equal(state, left, right),
-    "<": _compare(operator.lt),
-    "<=": _compare(operator.le),
-    ">": _compare(operator.gt),
-    ">=": _compare(operator.ge),
     "in": contains,
     "+": _add,
     "-": _calculate("-", operator.sub),
@@ -317,20 +322,27 @@ _OPERATORS: dict[str, Callable[[State, Json, Json], Json]] = {
     "/": _calculate("/", _divide),
     "%": _calculate("%", _remainder),
 }
-_OPERATORS["==="] = _OPERATORS["=="]
 _OPERATORS["!=="] = _OPERATORS["!="]
 
 
 def cost(symbol: str, right: Evaluate) -> int:
-    """The steps that an operator takes by itself; comparing with a short text is the cheapest comparison."""
-    if symbol in {"&&", "||", "??"}:
-        return 2
-    return 44 if _short(right) is None or symbol not in {"==", "==="} else 2
+    """The steps that an operator takes by itself; comparing with a number or a short text is cheap."""
+    return 2 if symbol in {"&&", "||", "??"} or _fixed(symbol, right) is not None else 44
 
 
-def _short(value: Evaluate) -> str | None:
-    text = value.value if isinstance(value, Constant) else None
-    return text if isinstance(text, str) and len(text) < _LONG else None
+def _fixed(symbol: str, right: Evaluate) -> str | float | None:
+    value = right.value if isinstance(right, Constant) and symbol in _COMPARISONS else None
+    if isinstance(value, str):
+        return value if len(value) < _LONG else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _compare_with(compare: Callable[..., bool], left: Evaluate, right: str | float) -> Evaluate:
+    if isinstance(right, str):
+        return lambda state, node: (
+            compare(value, right) if isinstance(value := left(state, node), str) else whole(value) is not None
+        )
+    return lambda state, node: type(value := left(state, node)) in _NUMBERS and compare(value, right)
 
 
 def binary(symbol: str, left: Evaluate, right: Evaluate) -> Evaluate:
@@ -342,10 +354,8 @@ def binary(symbol: str, left: Evaluate, right: Evaluate) -> Evaluate:
             return lambda state, node: value if (value := left(state, node)) else right(state, node)
         case "??":
             return lambda state, node: right(state, node) if (value := left(state, node)) is None else value
-        case "==" | "===" if (text := _short(right)) is not None:
-            return lambda state, node: (
-                value == text if isinstance(value := left(state, node), str) else whole(value) is not None
-            )
+        case _ if (fixed := _fixed(symbol, right)) is not None:
+            return _compare_with(_COMPARISONS[symbol], left, fixed)
         case _:
             apply = _OPERATORS[symbol]
             return lambda state, node: apply(state, left(state, node), right(state, node))

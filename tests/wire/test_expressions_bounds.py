@@ -252,3 +252,22 @@ def test_a_call_is_refused_with_what_to_write_instead(source, name):
         f"$: an expression cannot call {name}(): write what it decides as a condition "
         '($.size > 1000 ? "large" : "small"), or let an earlier stage compute it and read $.stages.Name'
     )
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    JSON,
+    st.sampled_from(["==", "===", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from(["1", "2.5", "0", '"a"', '""']),
+)
+def test_comparing_with_a_literal_is_comparing_with_its_value(left, symbol, literal):
+    outcomes = []
+    for right in (literal, "$.right"):
+        try:
+            value = parse(literal).evaluate(None)
+            outcomes.append(parse(f"$.left {symbol} {right}").evaluate({"left": left, "right": value}))
+        except InvalidError as error:
+            outcomes.append(str(error))
+
+    assert outcomes[0] == outcomes[1]
+    assert type(outcomes[0]) is type(outcomes[1])
