@@ -362,6 +362,6 @@ def _reference(segments: Sequence[Segment]) -> Reference:
 def _no_call(segments: Sequence[Segment]) -> str:
     called = segments[-1] if segments and isinstance(segments[-1], str) else ""
     return (
-        f"an expression cannot call {called[:40]}(): write what it decides as a condition "
+        f"an expression cannot call anything, so not {called[:40]}(): write what it decides as a condition "
         '($.size > 1000 ? "large" : "small"), or let an earlier stage compute it and read $.stages.Name'
     )

@@ -249,7 +249,7 @@ def test_a_call_is_refused_with_what_to_write_instead(source, name):
         parse(source)
 
     assert str(caught.value) == (
-        f"$: an expression cannot call {name}(): write what it decides as a condition "
+        f"$: an expression cannot call anything, so not {name}(): write what it decides as a condition "
         '($.size > 1000 ? "large" : "small"), or let an earlier stage compute it and read $.stages.Name'
     )
 
