@@ -2,21 +2,19 @@
 
 import asyncio
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import batched
 
 from loom_core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
 from loom_core.ports.blobs import BlobStore
-from loom_core.wire.json import Json
+from loom_core.wire.json import Json, referred
 
 INLINE_BYTES = 16 * 1024
 STRING_BYTES = 1024
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 200
 
-_NAME = re.compile(r"payloads/[0-9a-f]{64}\Z")
 _AT_ONCE = 16
 
 
@@ -58,7 +56,7 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
             size += len(data) * wanted[name]
         if size > MAX_RESOLVED_BYTES:
             raise InvalidError(f"the payloads referred to have more than {MAX_RESOLVED_BYTES} bytes")
-    return _map(value, lambda leaf: texts.get(_referred(leaf) or "", leaf)) if texts else value
+    return _map(value, lambda leaf: texts.get(referred(leaf) or "", leaf)) if texts else value
 
 
 async def _store(blobs: BlobStore, name: str, data: bytes) -> None:
@@ -83,20 +81,12 @@ def _references(value: Json) -> Iterator[str]:
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            if name := _referred(value):
+            if name := referred(value):
                 yield name
             else:
                 pending.extend(value.values())
         elif isinstance(value, list | tuple):
             pending.extend(value)
-
-
-def _referred(value: Json) -> str | None:
-    """The blob a reference names; None for every other value, whatever else it calls `$ref`."""
-    if not isinstance(value, dict) or len(value) != 2 or "bytes" not in value:
-        return None
-    name = value.get("$ref")
-    return name if isinstance(name, str) and _NAME.match(name) else None
 
 
 def _map(value: Json, leaf: Callable[[Json], Json], depth: int = 0) -> Json:
@@ -105,6 +95,6 @@ def _map(value: Json, leaf: Callable[[Json], Json], depth: int = 0) -> Json:
         raise InvalidError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
         return [_map(item, leaf, depth + 1) for item in value]
-    if isinstance(value, dict) and not _referred(value):
+    if isinstance(value, dict) and not referred(value):
         return {key: _map(item, leaf, depth + 1) for key, item in value.items()}
     return leaf(value)

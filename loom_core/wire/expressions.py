@@ -7,7 +7,7 @@ A path that matches nothing is null; a path that can match many is always a list
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
@@ -21,6 +21,8 @@ MAX_LENGTH = 4_096
 MAX_TEMPLATE = 262_144
 MAX_NESTING = 32
 MAX_NODES = 256
+MAX_PARTS = 8_192
+_PART_STEPS = 10
 
 type Reference = tuple[str | int | None, ...]
 """The keys a path begins with, from the root; None stands where it goes on to many."""
@@ -28,20 +30,24 @@ type Reference = tuple[str | int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed expression, template or document; `references` are the paths it reads from `$`."""
+    """A parsed expression, template or document; `references` are the paths it reads from `$`.
+
+    `parts` is how many operands, operators and steps of paths, and literals around them, it is made of.
+    """
 
     references: frozenset[Reference]
     run: Evaluate
+    parts: int
 
     def evaluate(self, data: Json) -> Json:
         """Evaluate with `data` as `$`; the result may share parts with it. Raises InvalidError only."""
         try:
-            return self.run(do.State(data), None)
+            return self.run(do.State(data, _PART_STEPS * self.parts), None)
         except RecursionError:
             raise InvalidError("the data is nested too deep") from None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def parse(source: str) -> Expression:
     """Parse one expression. Raises InvalidError with the character it stumbled over."""
     if len(source) > MAX_LENGTH:
@@ -49,7 +55,7 @@ def parse(source: str) -> Expression:
     parser = _Parser(source)
     run = parser.expression()
     parser.expect("end")
-    return Expression(frozenset(parser.references), run)
+    return Expression(frozenset(parser.references), run, parser.parts)
 
 
 _PLACEHOLDER = re.compile(
@@ -58,13 +64,12 @@ _PLACEHOLDER = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
 def parse_template(text: str) -> Expression:
     """Parse text with `{{ expression }}` in it; text that is one whole placeholder keeps the value's type."""
     if len(text) > MAX_TEMPLATE:
         raise InvalidError(f"a template longer than {MAX_TEMPLATE:,} characters")
     parts: list[Expression] = []
-    position = 0
+    position = written = 0
     while (start := text.find("{{", position)) >= 0:
         placeholder = _PLACEHOLDER.match(text, start)
         if placeholder is None:
@@ -72,6 +77,9 @@ def parse_template(text: str) -> Expression:
         if start > position:
             parts.append(_literal(text[position:start]))
         parts.append(parse(placeholder[1]))
+        written += parts[-1].parts
+        if written > MAX_PARTS:
+            raise InvalidError(f"the placeholders of a template have more than {MAX_PARTS:,} parts")
         position = placeholder.end()
     if position < len(text):
         parts.append(_literal(text[position:]))
@@ -97,8 +105,8 @@ def _document(value: Json, path: str, problems: list[Problem], depth: int) -> Ex
         problems.append(Problem(path, f"nested deeper than {MAX_NESTING} levels"))
     elif isinstance(value, str):
         try:
-            parsed = _text(value)
-            return Expression(parsed.references, do.located(path, parsed.run))
+            if (parsed := _text(value)) is not None:
+                return Expression(parsed.references, do.located(path, parsed.run), parsed.parts)
         except InvalidError as error:
             problems.extend(Problem(path, problem.message) for problem in error.problems)
     elif isinstance(value, dict):
@@ -116,18 +124,19 @@ def member(path: str, key: str) -> str:
     return f"{path}.{key}" if is_name else f"{path}[{json.dumps(key, ensure_ascii=False)}]"
 
 
-def _text(text: str) -> Expression:
+def _text(text: str) -> Expression | None:
     if text == "$" or text.startswith(("$.", "$[")):
         return parse(text)
-    return parse_template(text) if "{{" in text else _literal(text)
+    return parse_template(text) if "{{" in text else None
 
 
 def _literal(value: Json) -> Expression:
-    return Expression(frozenset(), do.constant(value))
+    return Expression(frozenset(), do.Constant(value), 1)
 
 
-def _join(parts: Iterable[Expression], run: Evaluate) -> Expression:
-    return Expression(frozenset[Reference]().union(*(part.references for part in parts)), run)
+def _join(parts: Collection[Expression], run: Evaluate) -> Expression:
+    references = frozenset[Reference]().union(*(part.references for part in parts))
+    return Expression(references, run, 1 + sum(part.parts for part in parts))
 
 
 _TOKEN = re.compile(
@@ -142,6 +151,7 @@ _TOKEN = re.compile(
 )
 _LEVELS = ("??", "||", "&&", "=== !== == !=", "< <= > >= in", "+ -", "* / %")
 _POWERS = {symbol: power for power, level in enumerate(_LEVELS, 1) for symbol in level.split()}
+_STEPS = {"!": 2, "-": 44, "[": 16}
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "undefined": None}
 
 
@@ -179,7 +189,7 @@ def _unquote(quoted: str) -> str:
         text: str = json.loads(f'"{body}"', strict=False)
         text.encode()
     except ValueError:
-        raise InvalidError(f"{quoted[:40]} is not a valid string") from None
+        raise InvalidError(f"{quoted[:40]!r} is not a valid string") from None
     return text
 
 
@@ -189,8 +199,9 @@ class _Parser:
         self._tokens = _tokens(source)
         self._at = 0
         self._depth = 0
-        self._nodes = 0
         self._filters = 0
+        self._steps = 0
+        self.parts = 0
 
     def expression(self, floor: int = 0) -> Evaluate:
         """Parse as far as the operators bind tighter than `floor`."""
@@ -200,8 +211,9 @@ class _Parser:
         left = self._operand()
         while _POWERS.get(self._next.name, 0) > floor:
             symbol = self._take().text
-            self._count()
-            left = do.binary(symbol, left, self.expression(_POWERS[symbol]))
+            right = self.expression(_POWERS[symbol])
+            self._count(do.cost(symbol, right))
+            left = do.binary(symbol, left, right)
         if floor == 0 and self._skip("?"):
             yes = self.expression()
             self.expect(":")
@@ -210,15 +222,15 @@ class _Parser:
         return left
 
     def _operand(self) -> Evaluate:
-        self._count()
         token = self._take()
+        self._count(_STEPS.get(token.name, 1))
         match token.name:
             case "number":
-                value = do.constant(self._number(token))
+                value = do.Constant(self._number(token))
             case "string":
-                value = do.constant(_unquote(token.text))
+                value = do.Constant(_unquote(token.text))
             case "name" if token.text in _WORDS:
-                value = do.constant(_WORDS[token.text])
+                value = do.Constant(_WORDS[token.text])
             case "name":
                 value = self._path((token.text,), current=False)
             case "$" | "@" if token.text == "$" or self._filters:
@@ -246,15 +258,17 @@ class _Parser:
     def _path(self, begun: tuple[Segment, ...], *, current: bool) -> Evaluate:
         segments = list(begun)
         while (token := self._next).name in {".", "..", "["}:
-            self._count()
+            self._count(3)
             if token.name == "..":
                 self._take()
                 segments.append(Every.DESCENDANT)
                 segments.append(self._bracket() if self._skip("[") else self._member())
             else:
                 segments.append(self._bracket() if self._take().text == "[" else self._member())
+            if not isinstance(segments[-1], str) or segments[-1] in do.SPECIAL:
+                self._steps += 10
         if self._next.name == "(":
-            raise InvalidError("an expression cannot call anything")
+            raise InvalidError(_no_call(segments))
         if not current:
             self.references.add(_reference(segments))
         return do.path(tuple(segments), current=current)
@@ -278,11 +292,11 @@ class _Parser:
         return segment
 
     def _filter(self) -> Filter:
-        before = self._nodes
+        before = self._steps
         self._filters += 1
         test = self.expression()
         self._filters -= 1
-        return Filter(test, self._nodes - before)
+        return Filter(test, 3 + self._steps - before)
 
     def _index_or_slice(self) -> int | slice:
         first = self._integer()
@@ -304,9 +318,10 @@ class _Parser:
     def _number(token: _Token) -> float:
         return do.in_range(int(token.text) if token.text.isdecimal() else float(token.text))
 
-    def _count(self) -> None:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
+    def _count(self, steps: int) -> None:
+        self._steps += steps
+        self.parts += 1
+        if self.parts > MAX_NODES:
             raise InvalidError(f"more than {MAX_NODES} parts")
 
     @property
@@ -342,3 +357,11 @@ def _reference(segments: Sequence[Segment]) -> Reference:
         if reference[-1] is None:
             break
     return tuple(reference)
+
+
+def _no_call(segments: Sequence[Segment]) -> str:
+    called = segments[-1] if segments and isinstance(segments[-1], str) else ""
+    return (
+        f"an expression cannot call anything, so not {called[:40]}(): write what it decides as a condition "
+        '($.size > 1000 ? "large" : "small"), or let an earlier stage compute it and read $.stages.Name'
+    )

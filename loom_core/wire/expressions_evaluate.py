@@ -1,26 +1,28 @@
 """What a parsed expression does: closures over JSON that call nothing and count their steps."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain, takewhile
 from typing import Any
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.wire.json import Json, dump
+from loom_core.wire.json import Json, dump, referred
 
 MAX_STEPS = 2_000_000
 MAX_INTEGER = 2**63
+_MIN_INTEGER = -MAX_INTEGER
 
 
 class State:
-    """One evaluation: the data that `$` stands for, and the steps that are left to it."""
+    """One evaluation: the data that `$` stands for, and the steps that are left, of about 20 ns each."""
 
     __slots__ = ("root", "steps")
 
-    def __init__(self, root: Json) -> None:
+    def __init__(self, root: Json, spent: int) -> None:
         self.root = root
-        self.steps = MAX_STEPS
+        self.steps = MAX_STEPS - spent
 
     def spend(self, steps: int) -> None:
         self.steps -= steps
@@ -53,24 +55,50 @@ type Segment = str | int | slice | Every | Filter
 _NOTHING: Json = ()
 """What a segment finds where there is nothing; JSON data hold no tuple."""
 
+SPECIAL = {"length", "$ref", "bytes"}
+"""Keys that ask for more than a field of an object: how long something is, or the inside of a reference."""
 
-def constant(value: Json) -> Evaluate:
-    return lambda _state, _node: value
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    value: Json
+
+    def __call__(self, _state: State, _node: Json) -> Json:
+        return self.value
 
 
 def path(segments: tuple[Segment, ...], *, current: bool) -> Evaluate:
     """Follow the segments from the root or the current node; a path that can match many gives a list."""
-    if all(isinstance(segment, str | int) for segment in segments):
-        keys = tuple(segment for segment in segments if isinstance(segment, str | int))
-        if current:
-            return lambda _state, node: _follow(node, keys)
-        return lambda state, _node: _follow(state.root, keys)
-    return lambda state, node: _select(state, node if current else state.root, segments)
+    keys = [*takewhile(lambda segment: isinstance(segment, str | int), segments)]
+    start, rest = _point(keys, current=current), segments[len(keys) :]
+    return (lambda state, node: _select(state, start(state, node), rest)) if rest else start
+
+
+def _point(keys: Sequence[Any], *, current: bool) -> Evaluate:
+    follow = _follow if any(isinstance(key, int) or key in SPECIAL for key in keys) else _descend
+    if not current:
+        return lambda state, _node: follow(state.root, keys)
+    if len(keys) == 1 and follow is _descend:
+        key = keys[0]
+        return lambda _state, node: node.get(key) if isinstance(node, dict) else None
+    return (lambda _state, node: follow(node, keys)) if keys else lambda _state, node: node
+
+
+def _descend(value: Json, keys: Iterable[Any]) -> Json:
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
 
 
 def _follow(value: Json, keys: Iterable[str | int], missing: Json = None) -> Json:
     for key in keys:
         if isinstance(value, dict) and isinstance(key, str):
+            if key in SPECIAL and referred(value):
+                if key == "length":
+                    whole(value)
+                return missing
             value = value.get(key, missing)
         elif isinstance(value, list) and isinstance(key, int) and -len(value) <= key < len(value):
             value = value[key]
@@ -81,102 +109,161 @@ def _follow(value: Json, keys: Iterable[str | int], missing: Json = None) -> Jso
     return value
 
 
-def _select(state: State, start: Json, segments: tuple[Segment, ...]) -> list[Json]:
-    nodes = [start]
+def whole(value: Json) -> None:
+    """Refuse text that is kept by reference, where what is in it matters."""
+    if not isinstance(value, dict) or not referred(value):
+        return
+    size = value["bytes"]
+    known = f" ({size:,} bytes)" if isinstance(size, int) and 0 < size < MAX_INTEGER else ""
+    raise InvalidError(
+        f"the text is kept by reference{known}, and an expression cannot look into it: pass it whole to "
+        "an activity, or let the activity that made it return what is needed as a field of its own"
+    )
+
+
+def _select(state: State, start: Json, segments: tuple[Segment, ...]) -> Json:
+    nodes: Sequence[Json] = [start]
     for segment in segments:
-        state.spend(len(nodes))
-        if segment is Every.DESCENDANT:
-            nodes = _descendants(state, nodes)
+        state.spend(48)
+        if isinstance(segment, Filter):
+            nodes = _children(state, nodes)
+            state.spend(segment.cost * len(nodes))
+            nodes = [node for node in nodes if segment.test(state, node)]
+        elif isinstance(segment, slice):
+            nodes = _slices(state, nodes, segment)
+        elif isinstance(segment, Every):
+            nodes = (_children if segment is Every.CHILD else _descendants)(state, nodes)
+        elif isinstance(segment, int) or segment in SPECIAL:
+            state.spend(40 * len(nodes))
+            found = (_follow(node, (segment,), _NOTHING) for node in nodes)
+            nodes = [value for value in found if value is not _NOTHING]
         else:
-            nodes = [found for node in nodes for found in _step(state, node, segment)]
+            state.spend(3 * len(nodes))
+            nodes = [node[segment] for node in nodes if isinstance(node, dict) and segment in node]
     return nodes
 
 
-def _step(state: State, node: Json, segment: Segment) -> Iterable[Json]:
-    if isinstance(segment, str | int):
-        found = _follow(node, (segment,), _NOTHING)
-        return () if found is _NOTHING else (found,)
-    if isinstance(segment, slice):
-        found = node[segment] if isinstance(node, list) else []
-        state.spend(len(found))
-        return found
-    children = _children(node)
-    if isinstance(segment, Filter):
-        state.spend(segment.cost * len(children))
-        return [child for child in children if segment.test(state, child)]
-    state.spend(len(children))
-    return children
-
-
-def _children(node: Json) -> list[Json]:
-    if isinstance(node, list):
-        return node
-    return list(node.values()) if isinstance(node, dict) else []
-
-
-def _descendants(state: State, nodes: list[Json]) -> list[Json]:
+def _slices(state: State, nodes: Sequence[Json], part: slice) -> list[Json]:
     found: list[Json] = []
-    waiting = nodes[::-1]
-    while waiting:
-        node = waiting.pop()
-        found.append(node)
-        children = _children(node)
-        state.spend(1 + len(children))
-        waiting.extend(reversed(children))
+    for node in nodes:
+        size = len(range(len(node))[part]) if isinstance(node, list) else 0
+        state.spend(24 + size)
+        found.extend(node[part] if isinstance(node, list) else ())
     return found
 
 
-_KINDS: dict[Any, str] = {type(None): "null", bool: "boolean", str: "string", dict: "object", list: "list"}
+def _below(state: State, node: Json) -> Any:
+    """The children of a node; text has none, not even if it is kept by reference."""
+    if not isinstance(node, dict):
+        return node if isinstance(node, list) else ()
+    state.spend(36)
+    return () if referred(node) else node.values()
+
+
+def _children(state: State, nodes: Sequence[Json]) -> Sequence[Json]:
+    """The children of all nodes; those of a single list are the list itself, however long it is."""
+    if len(nodes) == 1 and isinstance(nodes[0], list):
+        return nodes[0]
+    state.spend(8 * len(nodes))
+    below = [node if isinstance(node, list) else _below(state, node) for node in nodes]
+    state.spend(sum(map(len, below)))
+    return list(chain.from_iterable(below))
+
+
+def _descendants(state: State, nodes: Sequence[Json]) -> list[Json]:
+    found: list[Json] = []
+    state.spend(6 * len(nodes))
+    waiting = [*reversed(nodes)]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if isinstance(node, (list, dict)):
+            below = node if isinstance(node, list) else _below(state, node)
+            state.spend(4 + 6 * len(below))
+            waiting.extend(reversed(below))
+    return found
+
+
+_KINDS: dict[type, str] = {type(None): "null", bool: "boolean", str: "string", dict: "object", list: "list"}
+_NUMBERS = {int, float}
+_LONG = 512
 
 
 def kind(value: Json) -> str:
-    """Name the JSON type."""
-    return _KINDS.get(type(value), "number")
+    """Name the JSON type; text that is kept by reference is a string."""
+    return "string" if referred(value) else _KINDS.get(type(value), "number")
 
 
 def equal(state: State, left: Json, right: Json) -> bool:
     """Compare deeply and without coercion: `true` is not `1`, `1` is `1.0`."""
-    if isinstance(left, str):
-        return left == right
-    pairs = [(left, right)]
-    while pairs:
-        a, b = pairs.pop()
+    lefts, rights = [left], [right]
+    while lefts:
+        a, b = lefts.pop(), rights.pop()
         if isinstance(a, list) and isinstance(b, list):
             if len(a) != len(b):
                 return False
-            state.spend(4 * len(a))
-            pairs.extend(zip(a, b, strict=True))
+            state.spend(10 + 9 * len(a))
+            lefts.extend(a)
+            rights.extend(b)
         elif isinstance(a, dict) and isinstance(b, dict):
-            state.spend(4 * len(a))
+            state.spend(40 + 16 * len(a))
             if a.keys() != b.keys():
                 return False
-            pairs.extend((a[key], b[key]) for key in a)
-        elif kind(a) != kind(b) or a != b:
+            lefts.extend(a.values())
+            rights.extend(map(b.__getitem__, a))
+        elif a != b if type(a) is type(b) is not str else not _same(state, a, b):
             return False
     return True
+
+
+def _same(state: State, a: Json, b: Json) -> bool:
+    if isinstance(a, str) and isinstance(b, str):
+        state.spend(min(len(a), len(b)) // 64)
+        return a == b
+    if isinstance(a, str) or isinstance(b, str):
+        whole(b if isinstance(a, str) else a)
+    return type(a) in _NUMBERS and type(b) in _NUMBERS and a == b
 
 
 def contains(state: State, item: Json, holder: Json) -> bool:
     """Tell whether a list has the item, an object the key, or a string the substring."""
     if isinstance(holder, list):
-        state.spend(4 * len(holder))
+        state.spend(24 * len(holder))
         return any(equal(state, item, other) for other in holder)
-    return isinstance(item, str) and isinstance(holder, dict | str) and item in holder
+    whole(holder)
+    if not isinstance(holder, dict | str):
+        return False
+    whole(item)
+    if isinstance(item, str) and isinstance(holder, str):
+        searched = len(item) if len(holder) < 4096 else min(len(item), 128)  # a long text is searched smartly
+        state.spend(len(holder) * (8 + searched) // 100)
+    return isinstance(item, str) and item in holder
 
 
 def _compare(compare: Callable[..., bool]) -> Callable[[State, Json, Json], Json]:
-    def apply(_state: State, left: Json, right: Json) -> bool:
-        return kind(left) == kind(right) and kind(left) in {"number", "string"} and compare(left, right)
+    def apply(state: State, left: Json, right: Json) -> bool:
+        if type(left) in _NUMBERS and type(right) in _NUMBERS:
+            return compare(left, right)
+        if isinstance(left, str) and isinstance(right, str):
+            state.spend(min(len(left), len(right)) // 16)
+            return compare(left, right)
+        if kind(left) == kind(right) == "string":
+            whole(left)
+            whole(right)
+        return False
 
     return apply
 
 
-def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State, Json, Json], Json]:
-    def apply(_state: State, left: Json, right: Json) -> float:
-        if kind(left) != "number" or kind(right) != "number":
+def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State, Any, Any], Json]:
+    def apply(_state: State, left: Any, right: Any) -> float:
+        if type(left) not in _NUMBERS or type(right) not in _NUMBERS:
             raise InvalidError(f"'{symbol}' needs two numbers, not {kind(left)} and {kind(right)}")
         try:
-            return in_range(calculate(left, right))
+            if not (_MIN_INTEGER < left < MAX_INTEGER and _MIN_INTEGER < right < MAX_INTEGER):
+                left, right = in_range(left), in_range(right)
+            result = calculate(left, right)
+            return result if _MIN_INTEGER < result < MAX_INTEGER else in_range(result)
         except ZeroDivisionError:
             raise InvalidError("division by zero") from None
         except OverflowError:
@@ -187,7 +274,7 @@ def _calculate(symbol: str, calculate: Callable[..., float]) -> Callable[[State,
 
 def in_range(number: float) -> float:
     """Return the number. Raises InvalidError for what JSON cannot hold or others could not read."""
-    if not -MAX_INTEGER < number < MAX_INTEGER and (isinstance(number, int) or number - number != 0):
+    if not _MIN_INTEGER < number < MAX_INTEGER and (isinstance(number, int) or number - number != 0):
         raise InvalidError("a number is out of range")
     return number
 
@@ -208,18 +295,26 @@ _plus = _calculate("+", operator.add)
 
 def _add(state: State, left: Json, right: Json) -> Json:
     if isinstance(left, str) and isinstance(right, str):
-        state.spend((len(left) + len(right)) // 16)
+        state.spend((len(left) + len(right)) // 8)
         return left + right
+    if kind(left) == kind(right) == "string":
+        whole(left)
+        whole(right)
     return _plus(state, left, right)
 
 
+_ORDERS: dict[str, Callable[..., bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_COMPARISONS = {"==": operator.eq, "===": operator.eq, **_ORDERS}
 _OPERATORS: dict[str, Callable[[State, Json, Json], Json]] = {
+    **{symbol: _compare(order) for symbol, order in _ORDERS.items()},
     "==": equal,
+    "===": equal,
     "!=": lambda state, left, right: not equal(state, left, right),
-    "<": _compare(operator.lt),
-    "<=": _compare(operator.le),
-    ">": _compare(operator.gt),
-    ">=": _compare(operator.ge),
     "in": contains,
     "+": _add,
     "-": _calculate("-", operator.sub),
@@ -227,8 +322,27 @@ _OPERATORS: dict[str, Callable[[State, Json, Json], Json]] = {
     "/": _calculate("/", _divide),
     "%": _calculate("%", _remainder),
 }
-_OPERATORS["==="] = _OPERATORS["=="]
 _OPERATORS["!=="] = _OPERATORS["!="]
+
+
+def cost(symbol: str, right: Evaluate) -> int:
+    """The steps that an operator takes by itself; comparing with a number or a short text is cheap."""
+    return 2 if symbol in {"&&", "||", "??"} or _fixed(symbol, right) is not None else 44
+
+
+def _fixed(symbol: str, right: Evaluate) -> str | float | None:
+    value = right.value if isinstance(right, Constant) and symbol in _COMPARISONS else None
+    if isinstance(value, str):
+        return value if len(value) < _LONG else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _compare_with(compare: Callable[..., bool], left: Evaluate, right: str | float) -> Evaluate:
+    if isinstance(right, str):
+        return lambda state, node: (
+            compare(value, right) if isinstance(value := left(state, node), str) else whole(value) is not None
+        )
+    return lambda state, node: type(value := left(state, node)) in _NUMBERS and compare(value, right)
 
 
 def binary(symbol: str, left: Evaluate, right: Evaluate) -> Evaluate:
@@ -240,6 +354,8 @@ def binary(symbol: str, left: Evaluate, right: Evaluate) -> Evaluate:
             return lambda state, node: value if (value := left(state, node)) else right(state, node)
         case "??":
             return lambda state, node: right(state, node) if (value := left(state, node)) is None else value
+        case _ if (fixed := _fixed(symbol, right)) is not None:
+            return _compare_with(_COMPARISONS[symbol], left, fixed)
         case _:
             apply = _OPERATORS[symbol]
             return lambda state, node: apply(state, left(state, node), right(state, node))
@@ -254,7 +370,7 @@ def negate(value: Evaluate) -> Evaluate:
 
 
 def minus(value: Evaluate) -> Evaluate:
-    return binary("-", constant(0), value)
+    return binary("-", Constant(0), value)
 
 
 def collect(parts: list[Evaluate]) -> Evaluate:
@@ -272,15 +388,30 @@ def write(parts: list[Evaluate]) -> Evaluate:
         written: list[str] = []
         for part in parts:
             value = part(state, node)
-            try:
-                text = value if isinstance(value, str) else "" if value is None else dump(value)
-            except (TypeError, ValueError) as error:
-                raise InvalidError(str(error)) from None
-            state.spend(1 + len(text) // 16)
+            text = value if isinstance(value, str) else "" if value is None else _encoded(state, value)
+            state.spend(1 + len(text) // 8)
             written.append(text)
         return "".join(written)
 
     return apply
+
+
+def _encoded(state: State, value: Json) -> str:
+    for part in _descendants(state, [value]):
+        state.spend(30)
+        if isinstance(part, dict):
+            whole(part)
+            state.spend(sum(map(len, part)) // 8)
+        elif isinstance(part, str):
+            state.spend(len(part) // 8)
+        elif isinstance(part, float):
+            state.spend(100)
+        elif isinstance(part, int):
+            in_range(part)
+    try:
+        return dump(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidError(str(error)) from None
 
 
 def located(path: str, value: Evaluate) -> Evaluate:
