@@ -3,6 +3,8 @@
 import copy
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,17 @@ def test_a_document_says_what_it_is_written_in():
     for document in ({"name": "x"}, {"name": "x", "stages": [], "steps": []}):
         with pytest.raises(InvalidError, match="a pipeline has"):
             parse(document)
+
+
+def test_a_notation_is_imported_when_something_is_written_in_it():
+    script = (
+        "import sys; from loom_core.notations import parse; before = {*sys.modules};"
+        "parse({'name': 'x', 'stages': [{'name': 'A', 'activity': 'a'}]});"
+        "print('pydantic' in before, *(name for name in sys.modules if name.startswith('loom_core.notations.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    before, *modules = done.stdout.split()
+
+    assert before == "False"
+    assert "loom_core.notations.stages" in modules
+    assert [name for name in modules if "steps" in name or "graph" in name] == []
