@@ -120,7 +120,7 @@ def read_route(
     )
     if beside and any(at(written, chooser) is not None for chooser in CHOOSERS):
         checks.refuse(f"{path}.strategy", f"{place} says how to choose already")
-    elif "strategyExpression" in beside:
+    elif "strategy_expression" in beside:
         expression = checks.read(strategy, f"{path}.strategy", waits, bare=True)
     return choice and _route(checks, kind, choice.model_copy(update=beside), expression, place)
 

@@ -93,7 +93,7 @@ def test_the_version_is_the_content_whatever_the_order_of_the_keys():
         (["stages", 0, "name"], None, "$.stages[0].name", "is required"),
         (["stages", 0, "name"], 7, "$.stages[0].name", "should be a valid string"),
         (["stages", 0, "activity"], None, "$.stages[0].activity", "is required"),
-        (["stages", 0, "actor"], "Splitter", "$.stages[0].actor", "actors are not available yet"),
+        (["stages", 0, "actor"], "Splitter", "$.stages[0].actor", "there is activity already"),
         (["stages", 0, "mode"], "twice", "$.stages[0].mode", "should be 'single', 'scatter' or 'gather'"),
         (
             ["stages", 0, "scatter"],
@@ -178,7 +178,7 @@ def test_all_problems_are_reported_at_once_wherever_they_are():
             {"name": "A", "activity": "a", "input": "$.stages.B", "speed": 3},
             {"name": "B", "activity": "b", "input": {"x": "$.stages.A.x", "y": "$.("}},
             {"name": "B", "mode": "scatter", "activity": "b", "config": {"concurrency": 0}},
-            {"name": "list-files", "actor": "Old"},
+            {"name": "list-files", "actor": 7},
             {"name": "E", "activity": "e", "input": "$.stages.list-files", "after": ["E"]},
             7,
         ],
