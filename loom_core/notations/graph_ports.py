@@ -1,4 +1,4 @@
-"""What flows along the connections of a graph: from the ports of outputs to those of inputs, as expressions."""
+"""What flows along the connections of a graph, from port to port, as expressions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,30 +48,25 @@ class Ports:
                 self.into[link.target].setdefault(label, []).append(link)
 
     def taken(self, name: str) -> Json:
-        """The document that gives a node its input, from its connections and what is written; None if neither."""
-        member = self.members[name]
+        """The document that gives a node its input, from connections and what is written; None if neither."""
+        member, links = self.members[name], self.into[name]
         declared, constants, path = member.written.inputs, at(member.draft, "input"), f"{member.path}.input"
-        filled = {
-            label: text
-            for label, links in self.into[name].items()
-            if (text := self._port(name, label, links))
-        }
-        labels = _labels(declared) or list(filled)
-        if all(label.isdigit() for label in labels):
-            count = 1 + max((int(label) for label in labels), default=0)
-            if count == 1:
-                if filled and constants is not None:
-                    self.checks.refuse(
-                        path, "port 0 is connected already; give the `inputs` names to have both"
-                    )
-                if declared == 1:
-                    self._refuse_missing(member, labels, {*filled, *([] if constants is None else labels)})
-                return filled.get("0", constants)
-            labels = [str(number) for number in range(count)]
-        elif any(label.isdigit() for label in labels):
+        labels = _labels(declared) or list(links)
+        by_number = all(label.isdigit() for label in labels)
+        if by_number and declared is None and constants is not None:
+            return constants
+        filled = {label: self._port(name, label, found) for label, found in links.items()}
+        if not by_number and any(label.isdigit() for label in labels):
             self.checks.refuse(member.path, "its input ports are called by name here and by number there")
             return None
-        return self._together(member, labels, filled, constants, path)
+        count = 1 + max(map(int, labels), default=0) if by_number else 0
+        if count == 1:
+            if filled and constants is not None:
+                self.checks.refuse(path, "is the value of a port that is connected already")
+            if declared == 1 and not filled and constants is None:
+                self._refuse_missing(member, labels, set())
+            return filled.get("0", constants)
+        return self._together(member, list(map(str, range(count))) or labels, filled, constants, path)
 
     def _together(
         self, member: Member, labels: list[str], filled: dict[str, str], constants: Json, path: str
@@ -100,7 +95,7 @@ class Ports:
                 self.checks.refuse(f"{member.path}.inputs", message)
 
     def _port(self, name: str, label: str, links: list[Link]) -> str:
-        """The expression of what comes in at a port: at first from before a loop, then from the round before."""
+        """The expression of what comes in at a port: from before a loop, then from the last round."""
         back = [link for link in links if link.edge in self.regions.back]
         ahead = [link for link in links if link.edge not in self.regions.back]
         for found in (back, ahead):
@@ -132,11 +127,9 @@ class Ports:
 
 
 def _labels(declared: Declared) -> list[str] | None:
-    return (
-        [str(number) for number in range(declared)]
-        if isinstance(declared, int)
-        else declared and list(declared)
-    )
+    if declared is None:
+        return None
+    return [str(number) for number in range(declared)] if isinstance(declared, int) else list(declared)
 
 
 def _label(declared: Declared, port: Port) -> str | None:

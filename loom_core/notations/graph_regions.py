@@ -35,7 +35,7 @@ class Member:
                 return False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Region:
     """`loop` is the node whose rounds these are, in `units` the nodes that stand for what runs here.
 
@@ -70,6 +70,12 @@ class Regions:
         self.root = self._region(
             [name for name in members if name not in self.holders], frozenset(), None, ()
         )
+        for name, member in members.items():
+            self.chains.setdefault(name, ((self.root, name),))
+            target = member.mode.loop_back_to if isinstance(member.mode, definition.Loop) else None
+            if target in members and name not in self.dead and name not in self.back.values():
+                path = f"{member.path}.metadata.loop_back_to"
+                checks.refuse(path, f"{target!r} does not lead to {name!r}")
 
     def within(self, name: str, unit: str) -> bool:
         """Whether a node is in the rounds or branches of a unit; a loop node is in its own rounds."""
