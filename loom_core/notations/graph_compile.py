@@ -101,8 +101,9 @@ class _Compiler:
     def _refuse_lonely(self, works: Works) -> None:
         known = {name for edge in self.graph.edges for name in edge} | self.regions.holders.keys()
         known |= {holder for holder, _ in self.regions.holders.values()} | works.referred
+        faults = [problem.path for problem in self.checks.problems]
         for name, member in self.members.items() if len(self.members) > 1 else ():
-            if name not in known:
+            if name not in known and not any(path.startswith(f"{member.path}.") for path in faults):
                 self.checks.refuse(member.path, f"{name!r} is connected to no other node")
 
     def _refuse_taken(self) -> None:

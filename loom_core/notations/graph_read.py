@@ -50,7 +50,7 @@ class Reader:
             path=path,
             mode=self._mode(draft, f"{path}.metadata"),
             draft=draft,
-            written=written or definition.Node(node_id="x"),
+            written=written or definition.Node.model_validate({"nodeId": "x"}),
         )
         self._check(member, [key for key in TARGETS if at(draft, key) is not None])
         if member.id:

@@ -27,8 +27,8 @@ class Member:
     def opens(self) -> bool:
         """Whether its rounds are what is reached from it, if nothing else says what they are."""
         match self.mode:
-            case definition.Loop(body=body):
-                return body is None
+            case definition.Loop(body=body, loop_back_to=back):
+                return body is None and back is None
             case definition.Event(max_iterations=rounds):
                 return rounds != 1
             case _:
@@ -106,7 +106,9 @@ class Regions:
             while (holder := self.holders.get(way[-1])) and holder[0] not in way:
                 way.append(holder[0])
             if holder:
-                self.checks.refuse(self.members[name].path, f"is listed in itself: {' in '.join(way)}")
+                self.checks.refuse(
+                    self.members[name].path, f"is listed in itself: {' in '.join([*way, holder[0]])}"
+                )
                 del self.holders[name]
 
     def _region(self, names: Sequence[str], done: frozenset[str], loop: str | None, outside: Chain) -> Region:
@@ -122,7 +124,7 @@ class Regions:
         self._refuse_unreached(region)
         for name in names:
             self.chains[name] = (*outside, (region, units[name]))
-        if len(outside) == definition.MAX_DEPTH:
+        if len(outside) > definition.MAX_DEPTH:
             message = f"loops and branches stand more than {definition.MAX_DEPTH} deep in each other"
             self.checks.refuse(self.members[names[0]].path, message)
             return region
