@@ -96,7 +96,9 @@ class Regions:
         for member in self.members.values():
             for path, number, listed in _lists(member):
                 for place, name in enumerate(listed):
-                    if name == member.id or name not in self.members:
+                    if name not in self.members or (
+                        name == member.id and isinstance(member.mode, definition.Loop)
+                    ):
                         continue
                     holder = self.holders.setdefault(name, (member.id, number))
                     if holder != (member.id, number) or name in listed[:place]:
