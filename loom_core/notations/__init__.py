@@ -23,9 +23,16 @@ def _steps(document: JsonObject) -> Plan:
     return steps_compile.compile_steps(document)
 
 
+def _graph(document: JsonObject) -> Plan:
+    from loom_core.notations import graph_compile  # noqa: PLC0415
+
+    return graph_compile.compile_graph(document)
+
+
 NOTATIONS: dict[str, Callable[[JsonObject], Plan]] = {
     "stages": _stages,
     "steps": _steps,
+    "nodes": _graph,
 }
 """How a document is compiled, by the key that tells what it is written in."""
 
