@@ -142,7 +142,8 @@ def test_a_notation_is_imported_when_something_is_written_in_it():
     script = (
         "import sys; from loom_core.notations import parse; before = {*sys.modules};"
         "parse({'name': 'x', 'stages': [{'name': 'A', 'activity': 'a'}]});"
-        "print('pydantic' in before, *(name for name in sys.modules if name.startswith('loom_core.notations.')))"
+        "found = (name for name in sys.modules if name.startswith('loom_core.notations.'));"
+        "print('pydantic' in before, *found)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     before, *modules = done.stdout.split()
