@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, RootModel, StringConstraints
+from pydantic import Field, RootModel, SkipValidation, StringConstraints
 
 from loom_core.notations.checks import Checks, at
 from loom_core.notations.parts import Part, Retry
@@ -41,11 +41,15 @@ class Choice(Part):
     fallback_on: Annotated[list[Label], Field(max_length=32, default_factory=list)]
 
 
+type Worker = SkipValidation[TargetName | Choice]
+"""What a key that names a target holds; `read_route` checks it, and the schema for editors knows it."""
+
+
 class Undo(Part):
     """A compensation."""
 
-    activity: Any = None
-    actor: Any = None
+    activity: Worker | None = None
+    actor: Worker | None = None
     actor_id: Any = None
     input: Any = None
     retry: Retry | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from loom_core.notations.parts import (
     MAX_STAGES,
@@ -15,6 +15,7 @@ from loom_core.notations.parts import (
     Text,
     Version,
 )
+from loom_core.notations.routes import Undo, Worker
 from loom_core.pipelines.plan import OnError, Strategy
 
 MAX_CONCURRENCY = 10_000
@@ -69,10 +70,10 @@ class Stage(Part):
     name: Name
     description: Text = ""
     mode: Mode = "single"
-    activity: Any = None
-    actor: Any = None
-    agent: Any = None
-    pipeline: Any = None
+    activity: Worker | None = None
+    actor: Worker | None = None
+    agent: Worker | None = None
+    pipeline: Worker | None = None
     strategy: Annotated[str, Field(min_length=1)] | None = None
     actor_id: Any = None
     input: Any = None
@@ -83,7 +84,7 @@ class Stage(Part):
     executor_config: ExecutorConfig = ExecutorConfig()
     on_error: OnError = "fail"
     on_timeout: Literal["fail", "skip"] = "fail"
-    compensation: Any = None
+    compensation: SkipValidation[Undo | None] = None
 
 
 class Pipeline(Part):
@@ -94,5 +95,5 @@ class Pipeline(Part):
     description: Text = ""
     input: dict[str, Any] | bool | None = None
     timeout: Seconds | None = None
-    stages: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)]
+    stages: Annotated[list[SkipValidation[Stage]], Field(min_length=1, max_length=MAX_STAGES)]
     output: Any = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, SkipValidation
 
 from loom_core.notations.checks import list_at
 from loom_core.notations.parts import (
@@ -17,14 +17,15 @@ from loom_core.notations.parts import (
     Text,
     Version,
 )
+from loom_core.notations.routes import Undo, Worker
 from loom_core.pipelines.plan import OnError
 from loom_core.wire.json import Json
 
 MAX_DEPTH = 16
 MAX_ROUNDS = 1_000_000
 
-type Milliseconds = Annotated[float, Field(gt=0, le=1_000 * MAX_SECONDS)]
-type Steps = Annotated[list[Any], Field(max_length=MAX_STAGES)]
+type Duration = Annotated[float, Field(gt=0, le=1_000 * MAX_SECONDS)]
+type Steps = Annotated[list[SkipValidation["Step"]], Field(max_length=MAX_STAGES)]
 type Type = Literal["activity", "agent", "actor", "pipeline", "parallel", "condition", "wait", "loop"]
 
 CALLS = {"activity": "activity", "agent": "agentType", "actor": "actor", "pipeline": "pipeline"}
@@ -56,36 +57,52 @@ REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 """What a step of a type must have: one key of each group, and one only."""
 
 
+def _by_type(schema: dict[str, Any]) -> None:
+    """Tell editors what belongs to which type."""
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": kind}}},
+            "then": {
+                "propertyNames": {"enum": sorted(COMMON | keys)},
+                "allOf": [{"oneOf": [{"required": [key]} for key in group]} for group in REQUIRED[kind]],
+            },
+        }
+        for kind, keys in KEYS.items()
+    ]
+
+
 class Step(Part):
     """A step of any type; `KEYS` and `REQUIRED` say what belongs to which."""
+
+    model_config = ConfigDict(json_schema_extra=_by_type)
 
     type: Type
     id: Name | None = None
     output: Identifier | None = None
-    activity: Any = None
-    name: Any = None
-    agent_type: Any = None
-    actor: Any = None
+    activity: Worker | None = None
+    name: Worker | None = None
+    agent_type: Worker | None = None
+    actor: Worker | None = None
     actor_id: Any = None
-    pipeline: Any = None
+    pipeline: Worker | None = None
     input: Any = None
     branches: Annotated[list[Steps], Field(min_length=1, max_length=MAX_STAGES)] | None = None
     test: str | bool | None = Field(default=None, alias="if")
     then: Steps | None = None
     otherwise: Steps | None = Field(default=None, alias="else")
     event: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    duration: Milliseconds | str | None = None
+    duration: Duration | str | None = None
     over: str | list[Any] | None = None
     condition: str | bool | None = Field(default=None, alias="while")
     times: Annotated[int, Field(ge=0, le=MAX_ROUNDS)] | str | None = None
     item: Identifier = Field(default="item", alias="as")
     max_iterations: Annotated[int, Field(ge=-1, le=MAX_ROUNDS)] | None = None
-    steps: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)] | None = None
-    timeout: Milliseconds | None = None
+    steps: Annotated[Steps, Field(min_length=1)] | None = None
+    timeout: Duration | None = None
     on_timeout: Literal["fail", "continue"] | Steps = "fail"
     on_error: OnError = "fail"
     retry: Retry | None = None
-    compensation: Any = None
+    compensation: SkipValidation[Undo | None] = None
 
 
 class Workflow(Part):
@@ -95,8 +112,8 @@ class Workflow(Part):
     version: Version = ""
     description: Text = ""
     input: dict[str, Any] | bool | None = None
-    timeout: Milliseconds | None = None
-    steps: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)]
+    timeout: Duration | None = None
+    steps: Annotated[Steps, Field(min_length=1)]
     output: Any = None
 
 

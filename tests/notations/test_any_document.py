@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
 from loom_core.notations import NOTATIONS, parse
+from loom_core.notations.stages import Pipeline
+from loom_core.notations.steps import Workflow
 
 HERE = Path(__file__).parent
 EXAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
@@ -87,6 +90,29 @@ def is_place(document, path):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_are_right(name):
     assert parse(EXAMPLES[name]).name == name.replace("_", "-")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_schema_for_editors_knows_the_examples(name):
+    model = {"stages": Pipeline, "steps": Workflow}[
+        next(key for key in ("stages", "steps") if key in EXAMPLES[name])
+    ]
+
+    jsonschema_rs.validate(model.model_json_schema(), EXAMPLES[name])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "activity", "activity": 7},
+        {"type": "activity"},
+        {"type": "activity", "activity": "a", "branches": []},
+        {"type": "wait", "event": "e", "duration": 5},
+        {"type": "loop", "times": 1, "steps": [{"type": "activity", "activity": {"colour": 1}}]},
+    ],
+)
+def test_the_schema_for_editors_knows_what_belongs_to_a_step(step):
+    assert not jsonschema_rs.is_valid(Workflow.model_json_schema(), {"name": "x", "steps": [step]})
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
