@@ -13,7 +13,7 @@ def rows(step):
     return st.lists(step, min_size=1, max_size=3)
 
 
-LISTS = st.lists(st.integers(), max_size=4)
+LISTS = st.lists(st.integers(-9, 9), max_size=4)
 
 
 def containers(step):
@@ -26,9 +26,7 @@ def containers(step):
             st.just([]) | row,
         )
         | st.builds(lambda times, row: {"type": "loop", "times": times, "steps": row}, st.integers(0, 3), row)
-        | st.builds(
-            lambda over, row: {"type": "loop", "over": over, "steps": row}, st.lists(st.integers()), row
-        )
+        | st.builds(lambda over, row: {"type": "loop", "over": over, "steps": row}, LISTS, row)
         | st.builds(
             lambda branches: {"type": "parallel", "branches": branches},
             st.lists(st.just([]) | row, min_size=1, max_size=3),
