@@ -157,7 +157,7 @@ class Interpreter:
         failed: int = 0,
     ) -> Program:
         self.out[stage.name], self.done[stage.name] = output, branch
-        if stage.output is not None:
+        if stage.output is not None and (branch is not None or stage.output not in self.bound):
             self.bound[stage.output] = output
         if not stage.hidden:
             yield self.session.progress.end(self.prefix + stage.name, status, done, failed)
@@ -174,6 +174,7 @@ class Interpreter:
         try:
             taken = self.out[stage.name] if how.input is None else evaluate(how.input, scope, path)
             entry["input"] = taken
+            entry["actor"] = None if how.actor is None else str(evaluate(how.actor, scope, path))
         except InvalidError as error:
             entry["error"] = str(error)
         self.session.state["saga"].append(entry)

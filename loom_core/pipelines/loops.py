@@ -63,6 +63,8 @@ class Rounds:
     def end(self, output: Json) -> bool:
         """Take the output of the round; the result is whether the loop may go on."""
         scope, how = self._scope_of(self.here), self._how
-        self._state["outputs"] = [*self._state["outputs"], output] if how.collect else [output]
+        if not how.collect:
+            self._state["outputs"].clear()
+        self._state["outputs"].append(output)
         self._state["index"] += 1
         return how.again is None or bool(evaluate(how.again, scope, f"{self._stage.path}.while"))

@@ -77,7 +77,7 @@ def _compensate(session: Session) -> Program:
         try:
             if "error" in entry:
                 raise InvalidError(entry["error"])
-            yield from call(calls, entry["input"], calls.seed)
+            yield from call(calls, entry["input"], calls.seed, "", entry["actor"])
             told[-1] = {"stage": entry["stage"], "status": "completed"}
         except LoomError as error:
             told[-1] = {"stage": entry["stage"], "status": "failed", "error": described(error)}

@@ -1,9 +1,9 @@
 import pytest
-from tests.notations.graphs import graph, node
 
 from loom_core.errors import InvalidError
 from loom_core.notations import parse
 from loom_core.pipelines.plan import Call, Gate, Loop, Parallel, Target, Value, Wait
+from tests.notations.graphs import graph, node
 
 
 def problems(document):

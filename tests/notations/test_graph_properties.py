@@ -6,13 +6,13 @@ from itertools import islice, pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.notations.graphs import graph, node
 
 from loom_core.errors import InvalidError, StepFailedError
 from loom_core.notations import parse, pipeline_program
 from loom_core.notations.diagram import mermaid
 from loom_core.pipelines.plan import Loop, blocks
 from loom_core.testing import Bench
+from tests.notations.graphs import graph, node
 
 NAMES = [f"n{number}" for number in range(8)]
 PAIRS = st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES))

@@ -1,11 +1,11 @@
 """Graphs that run: what each mode of a node means."""
 
 import pytest
-from tests.notations.graphs import graph, node
 
 from loom_core.errors import StepFailedError
 from loom_core.notations import pipeline_program
 from loom_core.testing import Bench
+from tests.notations.graphs import graph, node
 
 
 def refuse(taken):
