@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from itertools import chain, takewhile
 from typing import Any
 
@@ -220,8 +221,12 @@ def _same(state: State, a: Json, b: Json) -> bool:
     if isinstance(a, str) and isinstance(b, str):
         state.spend(min(len(a), len(b)) // 64)
         return a == b
-    if isinstance(a, str) or isinstance(b, str):
-        whole(b if isinstance(a, str) else a)
+    if isinstance(b, str):
+        a, b = b, a
+    if isinstance(a, str):
+        state.spend(len(a) // 8)
+        name = referred(b)
+        return name is not None and name.endswith(sha256(a.encode(errors="surrogatepass")).hexdigest())
     return type(a) in _NUMBERS and type(b) in _NUMBERS and a == b
 
 
@@ -340,9 +345,18 @@ def _fixed(symbol: str, right: Evaluate) -> str | float | None:
 def _compare_with(compare: Callable[..., bool], left: Evaluate, right: str | float) -> Evaluate:
     if isinstance(right, str):
         return lambda state, node: (
-            compare(value, right) if isinstance(value := left(state, node), str) else whole(value) is not None
+            compare(value, right)
+            if isinstance(value := left(state, node), str)
+            else _no_text(compare, state, value, right)
         )
     return lambda state, node: type(value := left(state, node)) in _NUMBERS and compare(value, right)
+
+
+def _no_text(compare: Callable[..., bool], state: State, value: Json, text: str) -> bool:
+    if compare is operator.eq:
+        return _same(state, value, text)
+    whole(value)
+    return False
 
 
 def binary(symbol: str, left: Evaluate, right: Evaluate) -> Evaluate:
