@@ -52,7 +52,8 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
         own=[watches.activity],
     )
     pipelines = load_pipelines(root / "pipelines", activities.names)
-    return App(settings, state, activities, watches, pipelines, application(pipelines, activities.resolve))
+    http = application(pipelines, activities.resolve, activities.refer)
+    return App(settings, state, activities, watches, pipelines, http)
 
 
 def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shipped]:

@@ -1,15 +1,20 @@
-"""The one wasmtime engine of the process, and the clock that interrupts what runs in it.
+"""The one wasmtime engine of the process, the clock that interrupts what runs in it, and when it gives up.
 
 Both start when this file is imported, and only WASM activities import it.
 """
 
+import ctypes
+import itertools
 import threading
 import time
 from importlib.metadata import version
+from typing import Any, Self
 
-from wasmtime import Config, Engine
+from wasmtime import Config, Engine, Store, _bindings
 
+_c: Any = _bindings  # what happens at an epoch deadline has no public name in Python
 TICK = 0.005
+_LOOK = 10  # ticks from one look at whether a call is to go on to the next: short calls see none
 # Guests need nothing beyond the baseline, and what is off cannot be attacked.
 _OFF = (
     *("wasm_component_model", "wasm_threads", "shared_memory", "wasm_memory64", "wasm_multi_memory"),
@@ -33,6 +38,46 @@ def _make_engine() -> Engine:
 def code_version() -> str:
     """What compiled code depends on, beside its module and this machine."""
     return f"wasmtime={version('wasmtime')} off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
+
+
+class Leash:
+    """While it is entered, what runs in the store is ended after `seconds`, or soon after `stop` was set."""
+
+    def __init__(self, store: Store, seconds: float, stop: threading.Event) -> None:
+        self._end, self._stop = time.monotonic() + seconds, stop
+        self.is_over = self.is_stopped = False
+        self._number = next(_numbers)
+        _c.wasmtime_store_epoch_deadline_callback(store.ptr(), _ON_DEADLINE, self._number, _NO_FINALIZER)
+        store.set_epoch_deadline(self._ticks())
+
+    def __enter__(self) -> Self:
+        _leashes[self._number] = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del _leashes[self._number]
+
+    def look(self) -> int:
+        """In how many ticks to look again; 0 ends what runs."""
+        self.is_stopped = self._stop.is_set()
+        self.is_over = time.monotonic() > self._end
+        return 0 if self.is_stopped or self.is_over else self._ticks()
+
+    def _ticks(self) -> int:
+        return min(_LOOK, int((self._end - time.monotonic()) / TICK) + 2)
+
+
+def _on_deadline(_context: object, number: int, ticks: Any, kind: Any) -> int:
+    """Called by wasmtime, in the thread of the call; answers the address of an error, or 0 to go on."""
+    ticks[0], kind[0] = _leashes[number].look(), _CONTINUE
+    return 0 if ticks[0] else ctypes.cast(_c.wasmtime_error_new(b"ended"), ctypes.c_void_p).value or 0
+
+
+_CONTINUE = 0
+_leashes: dict[int, Leash] = {}
+_numbers = itertools.count(1)
+_signature: Any = _c.dll.wasmtime_store_epoch_deadline_callback.argtypes
+_ON_DEADLINE, _NO_FINALIZER = _signature[1](_on_deadline), _signature[3](0)
 
 
 def _tick() -> None:

@@ -35,6 +35,8 @@ class Native:
         if kinds & {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD} or inspect.isgeneratorfunction(function):
             raise InvalidError(f"{self.source}: an activity has no *args or **kwargs and is no generator")
         self.name: str = getattr(function, MARK)
+        self.is_async = inspect.iscoroutinefunction(function)
+        """Whether it runs on the event loop, and so can be cancelled there."""
 
     async def call(self, value: Json) -> Json:
         """Raises InvalidError for an input or output that breaks the hints, and what the function raises."""
@@ -44,7 +46,7 @@ class Native:
         except ValidationError as error:
             raise InvalidError(problems_of(error)) from None
         call = partial(self._function, taken) if self._takes_whole else partial(self._function, **taken)
-        if inspect.iscoroutinefunction(self._function):
+        if self.is_async:
             given = await call()
         else:
             given = await asyncio.to_thread(call)

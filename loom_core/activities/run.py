@@ -1,17 +1,21 @@
 """Activities: everything `run_activity` does with one call, from its payload to its result."""
 
+import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from loom_core.activities.call import Call, current_call
 from loom_core.activities.definition import Definition
 from loom_core.activities.native import Native
 from loom_core.activities.payloads import INLINE_BYTES, resolve, spill
 from loom_core.activities.schema import encode
+from loom_core.activities.stops import Stops
 from loom_core.activities.wasm import Wasm
 from loom_core.errors import InvalidError, LoomError, NotFoundError, Problem
 from loom_core.ports.blobs import BlobStore
@@ -24,19 +28,6 @@ MAX_RESULT_BYTES = 32 * 1024 * 1024
 RESERVED = "loom."
 _MAX_MESSAGE = 4_000
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """`key` is the same for every attempt at the same step: hand it on as an idempotency key."""
-
-    activity: str
-    run: str
-    key: str
-
-
-current_call: ContextVar[Call] = ContextVar("current_call")
-"""The call that is being served, for an activity that asks."""
 
 
 class Activities:
@@ -65,6 +56,7 @@ class Activities:
             return Sandbox(blobs, cache)
 
         self._blobs = blobs
+        self.stops = Stops(blobs)
         self._activities: dict[str, Native | Wasm] = {}
         self._own = {one.name: one for one in map(Native, own)}
         problems: list[Problem] = []
@@ -86,39 +78,54 @@ class Activities:
         """
         return await resolve(self._blobs, value)
 
+    async def refer(self, value: Json) -> Json:
+        """Put references in the place of the long strings of a value over INLINE_BYTES."""
+        return await spill(self._blobs, value) if len(encode(value)) > INLINE_BYTES else value
+
     @property
     def names(self) -> frozenset[str]:
         """What a pipeline may call; Loom's own activities are not among them."""
         return frozenset(self._activities)
 
     async def run(self, payload: JsonObject) -> Json:
-        """Serve `{"activity", "run"}` with `"input"` and `"key"`, or with `"inputs"` and `"keys"`.
+        """Serve `{"activity", "run", "at"}` with `"input"` and `"key"`, or with `"inputs"` and `"keys"`.
 
         For `input` the result is the output, and what goes wrong is raised: InvalidError, NotFoundError,
-        IntegrityError, SandboxError, UnavailableError, or what the activity itself raises. For `inputs` it
-        is a list with `{"ok": output}` or `{"error": {"type", "message", "retryable"}}` for each, in order.
-        A result over INLINE_BYTES has its long strings replaced by references, which inputs may carry.
+        IntegrityError, SandboxError, CancelledError, UnavailableError, or what the activity itself raises.
+        For `inputs` it is a list with `{"ok": output}` or `{"error": {"type", "message", "retryable"}}` for
+        each, in order. A result over INLINE_BYTES has its long strings replaced by references, which inputs
+        may carry.
         """
-        call = Call(str(payload["activity"]), str(payload.get("run", "")), str(payload.get("key", "")))
+        given: Any = payload
+        at = given.get("at") or time.time()
+        call = Call(
+            given["activity"], given.get("run", ""), given.get("key", ""), given.get("strategy", ""), at
+        )
+        since = asyncio.get_running_loop().time()
         inputs = payload.get("inputs")
         if isinstance(inputs, list | tuple):
             keys = cast("Sequence[str]", payload.get("keys") or [""] * len(inputs))
             calls = zip(keys, inputs, strict=True)
-            result: Json = [await self._outcome(replace(call, key=key), value) for key, value in calls]
+            result: Json = [
+                await self._outcome(replace(call, key=key, stop=threading.Event()), value, since)
+                for key, value in calls
+            ]
         else:
-            result = await self._call(call, payload.get("input"))
+            result = await self._call(call, payload.get("input"), since)
         size = len(encode(result))
         if size > MAX_RESULT_BYTES:
             raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
         return await spill(self._blobs, result) if size > INLINE_BYTES else result
 
-    async def _call(self, call: Call, value: Json) -> Json:
+    async def _call(self, call: Call, value: Json, since: float) -> Json:
         found = self._activities.get(call.activity) or self._own.get(call.activity)
         if found is None:
             raise NotFoundError(f"there is no activity {call.activity!r}")
+        taken = await resolve(self._blobs, value)
         token = current_call.set(call)
         try:
-            return await found.call(await resolve(self._blobs, value))
+            with self.stops.watch(call, since, cancel=found.is_async):
+                return await found.call(taken)
         except LoomError:
             raise
         except Exception:
@@ -127,9 +134,9 @@ class Activities:
         finally:
             current_call.reset(token)
 
-    async def _outcome(self, call: Call, value: Json) -> Json:
+    async def _outcome(self, call: Call, value: Json, since: float) -> Json:
         try:
-            output = await self._call(call, value)
+            output = await self._call(call, value, since)
             encode(output)
         except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
             retryable = not isinstance(error, LoomError) or error.retryable

@@ -7,7 +7,7 @@ or, if `failed`, of an error. This file and those it imports load wasmtime; only
 
 import asyncio
 import ctypes
-import math
+import threading
 import time
 from pathlib import Path
 from typing import cast
@@ -16,9 +16,9 @@ from pydantic_core import from_json
 from wasmtime import Func, InstancePre, Memory, Store, Trap, TrapCode, WasmtimeError
 
 from loom_core.activities.definition import Definition, Limits
-from loom_core.activities.engine import ENGINE, TICK
+from loom_core.activities.engine import ENGINE, Leash
 from loom_core.activities.modules import Modules, publish
-from loom_core.errors import SandboxError
+from loom_core.errors import CancelledError, SandboxError
 from loom_core.ports.blobs import BlobStore
 from loom_core.wire.json import Json
 
@@ -36,8 +36,11 @@ class Sandbox:
         self._free_mb = MEMORY_MB
         self._freed = asyncio.Condition()
 
-    async def run(self, definition: Definition, data: bytes) -> Json:
-        """Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises."""
+    async def run(self, definition: Definition, data: bytes, stop: threading.Event) -> Json:
+        """Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises.
+
+        A module that computes is ended soon after `stop` was set, with CancelledError.
+        """
         if definition.source and definition.digest not in self._published:
             await publish(definition, self._blobs)
             self._published.add(definition.digest)
@@ -47,25 +50,27 @@ class Sandbox:
             await self._freed.wait_for(lambda: self._free_mb >= limits.max_memory_mb)
             self._free_mb -= limits.max_memory_mb
         try:
-            return await asyncio.to_thread(_run, module, limits, data)
+            return await asyncio.to_thread(_run, module, limits, data, stop)
         finally:
             async with self._freed:
                 self._free_mb += limits.max_memory_mb
                 self._freed.notify_all()
 
 
-def _run(module: InstancePre, limits: Limits, data: bytes) -> Json:
+def _run(module: InstancePre, limits: Limits, data: bytes, stop: threading.Event) -> Json:
     seconds = limits.max_execution_ms / 1000
     memory = limits.max_memory_mb * 1024 * 1024
     reason = None
     started = time.monotonic()
-    with Store(ENGINE) as store:
+    with Store(ENGINE) as store, Leash(store, seconds, stop) as leash:
         store.set_limits(memory_size=memory, table_elements=20_000, instances=1, tables=4, memories=1)
-        store.set_epoch_deadline(math.ceil(seconds / TICK) + 1)
         try:
             failed, output = _exchange(store, module, limits, data)
         except (Trap, WasmtimeError) as error:
-            failed, output, reason = False, b"", _explain(error, limits)
+            if leash.is_stopped:
+                raise CancelledError("it was asked to stop") from None
+            failed, output = False, b""
+            reason = _too_long(limits) if leash.is_over else _explain(error, limits)
     if reason is None and time.monotonic() - started > seconds:
         reason = _too_long(limits)
     if reason or failed:
@@ -107,8 +112,6 @@ def _explain(error: Trap | WasmtimeError, limits: Limits) -> str:
     match error.trap_code if isinstance(error, Trap) else None:
         case None:
             return f"the module cannot be started: {' '.join(str(error).split())[:_MAX_REASON]}"
-        case TrapCode.INTERRUPT:
-            return _too_long(limits)
         case TrapCode.UNREACHABLE:
             return (
                 "the module gave up (unreachable), as modules do when they panic or get no more memory;"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from loom_core.activities.call import current_call
 from loom_core.activities.definition import Definition
 from loom_core.activities.schema import Schema, encode
 from loom_core.errors import InvalidError, SandboxError
@@ -16,6 +17,8 @@ MAX_INPUT_BYTES = 16 * 1024 * 1024
 
 class Wasm:
     """An activity whose work a module does."""
+
+    is_async = False
 
     def __init__(self, definition: Definition, sandbox: "Callable[[], Sandbox]") -> None:
         self.name = definition.name
@@ -31,7 +34,7 @@ class Wasm:
         if len(data) > MAX_INPUT_BYTES:
             raise InvalidError(f"the input has {len(data)} bytes; {MAX_INPUT_BYTES} are allowed")
         self._takes.check(value)
-        output = await self._sandbox().run(self._definition, data)
+        output = await self._sandbox().run(self._definition, data, current_call.get().stop)
         try:
             self._gives.check(output)
         except InvalidError as error:

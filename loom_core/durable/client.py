@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Generator
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -13,6 +15,7 @@ import grpc.aio
 from azure.durable_functions import DurableFunctionsClient
 from durabletask.client import OrchestrationState, OrchestrationStatus
 
+from loom_core.activities.stops import FOR_EVER, Stops
 from loom_core.durable import sdk
 from loom_core.durable.driver import ORCHESTRATION
 from loom_core.durable.runs import (
@@ -26,7 +29,8 @@ from loom_core.durable.runs import (
     keyed_run_id,
     new_run_id,
 )
-from loom_core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from loom_core.errors import CancelledError, ConflictError, InvalidError, NotFoundError, UnavailableError
+from loom_core.pipelines.session import CANCEL, STOP
 from loom_core.wire.json import Json
 
 _STATUS: Final[dict[OrchestrationStatus, Status]] = {
@@ -43,23 +47,24 @@ _WANTED: Final[dict[Control, Status]] = {"cancel": "cancelled", "suspend": "susp
 
 # Names no status that may be replaced: a run, finished or not, is never overwritten by one of the same id.
 _NEVER_REPLACE: Final = pb.OrchestrationIdReusePolicy()
+_REPLACE_FAILED: Final = pb.OrchestrationIdReusePolicy(replaceableStatus=[pb.ORCHESTRATION_STATUS_FAILED])
 
 
 @lru_cache(maxsize=8)
-def durable_runs(binding: str) -> "DurableRuns":
+def durable_client(binding: str) -> DurableFunctionsClient:
     """The process's own client for a durable client binding string; it stays open as long as the process.
 
     The client that `durable_client_input` injects is closed when the function returns, which is before the
     body of a streamed response is produced.
     """
-    return DurableRuns(DurableFunctionsClient(binding))
+    return DurableFunctionsClient(binding)
 
 
 class DurableRuns:
     """Implements `loom_core.durable.runs.Runs`."""
 
-    def __init__(self, client: DurableFunctionsClient) -> None:
-        self._client = client
+    def __init__(self, client: DurableFunctionsClient, stops: Stops) -> None:
+        self._client, self._stops = client, stops
 
     async def start(self, start: Start, key: str | None = None) -> tuple[str, bool]:
         run_id = new_run_id() if key is None else keyed_run_id(start.pipeline, key)
@@ -71,6 +76,7 @@ class DurableRuns:
             "pipeline": start.pipeline,
             "version": start.version,
             "request": start.request,
+            "created": time.time(),
             "payload": {"run": run_id, "definition": start.definition, "input": start.input},
         }
         try:
@@ -99,10 +105,13 @@ class DurableRuns:
         return _run(await self._state(run_id))
 
     async def list(self, *, status: Status | None = None, limit: int = 50, after: str | None = None) -> Page:
-        wanted = [theirs for theirs, ours in _STATUS.items() if ours == status]
+        # A run that was cancelled ends as failed there, and is told from others by its error.
+        asked = ("cancelled", "failed") if status == "cancelled" else (status,)
+        wanted = [theirs for theirs, ours in _STATUS.items() if ours in asked]
         with _grpc_errors():
             states, token = await sdk.query_page(self._client, PREFIX, wanted, limit, after)
-        return Page(tuple(_run(state) for state in states if RUN_ID.fullmatch(state.instance_id)), token)
+        runs = (_run(state) for state in states if RUN_ID.fullmatch(state.instance_id))
+        return Page(tuple(run for run in runs if status in (None, run.status)), token)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
         try:
@@ -112,21 +121,63 @@ class DurableRuns:
             state = None
         return _run(state or await self._state(run_id))
 
-    async def control(self, run_id: str, action: Control) -> Run:
-        run = _run(await self._state(run_id))
-        wanted = _WANTED[action]
-        if run.status == wanted or (action == "resume" and run.status == "pending"):
+    async def control(self, run_id: str, action: Control, *, force: bool = False) -> Run:
+        state = await self._state(run_id)
+        run = _run(state)
+        if action == "rewind":
+            return await self._rewind(state)
+        if run.status == _WANTED.get(action) or (action == "resume" and run.status == "pending"):
             return run
         if run.is_finished:
             raise ConflictError(f"{run_id} is {run.status} and cannot {action} any more; start a new run")
-        with _grpc_errors():
-            if action == "cancel":
-                await self._client.terminate_orchestration(run_id)
-            elif action == "suspend":
-                await self._client.suspend_orchestration(run_id)
-            else:
-                await self._client.resume_orchestration(run_id)
-        return await self._until(run_id, wanted)
+        match action:
+            case "cancel":
+                await self._cancel(run, force=force)
+            case "stop":
+                await self._raise(run_id, STOP, None)
+                return run
+            case "suspend":
+                with _grpc_errors():
+                    await self._client.suspend_orchestration(run_id)
+            case "resume":
+                with _grpc_errors():
+                    await self._client.resume_orchestration(run_id)
+        return await self._until(run_id, _WANTED[action])
+
+    async def _cancel(self, run: Run, *, force: bool) -> None:
+        # Whatever ends the run in between is told by how it is afterwards.
+        with contextlib.suppress(ConflictError):
+            if force:
+                with _grpc_errors():
+                    await self._client.terminate_orchestration(run.id)
+                await self._stops.ask(run.id, at=FOR_EVER)
+                return
+            await self._raise(run.id, CANCEL, None)
+            if run.status == "suspended":
+                with _grpc_errors():
+                    await self._client.resume_orchestration(run.id)
+
+    async def _rewind(self, state: OrchestrationState) -> Run:
+        """Start the instance again with what it kept when it failed; its `number` names new children."""
+        run = _run(state)
+        call = _object(state.serialized_input)
+        payload = call.get("payload", {})
+        if not run.is_finished or run.status == "completed":
+            raise ConflictError(f"{run.id} is {run.status}; only failed and cancelled runs are rewound")
+        if "failure" not in payload or state.runtime_status != OrchestrationStatus.FAILED:
+            raise ConflictError(f"{run.id} ended before it could keep what it had done; start a new run")
+        if payload.get("state", {}).get("compensated"):
+            raise ConflictError(f"{run.id} has undone what it had done; start a new run")
+        again = {**call, "payload": {key: value for key, value in payload.items() if key != "failure"}}
+        await self._stops.forget(run.id)
+        try:
+            with _grpc_errors():
+                await self._client.schedule_new_orchestration(
+                    ORCHESTRATION, input=again, instance_id=run.id, reuse_id_policy=_REPLACE_FAILED
+                )
+        except ConflictError:
+            pass  # somebody else rewound it a moment ago
+        return await self.get(run.id)
 
     async def _until(self, run_id: str, wanted: Status) -> Run:
         """The backend queues commands: answer what became of it, or the run as it is after two seconds."""
@@ -145,6 +196,9 @@ class DurableRuns:
         run = _run(await self._state(run_id))
         if run.is_finished:
             raise ConflictError(f"{run_id} is {run.status} and takes no more events")
+        await self._raise(run_id, name, payload)
+
+    async def _raise(self, run_id: str, name: str, payload: Json) -> None:
         with _grpc_errors():
             await self._client.raise_orchestration_event(run_id, name, data=payload)
 
@@ -163,21 +217,27 @@ def _run(state: OrchestrationState) -> Run:
     progress = _object(state.serialized_custom_status)
     status = _STATUS[state.runtime_status]
     failure = state.failure_details
+    error = failure and {"type": failure.error_type.rpartition(".")[2], "message": failure.message}
+    if error and error["type"] == CancelledError.__name__:
+        status = "cancelled"
     return Run(
         id=state.instance_id,
         pipeline=call.get("pipeline", ""),
         version=call.get("version", ""),
         status=status,
-        created=state.created_at,
+        created=_moment(call["created"]) if "created" in call else state.created_at,
         updated=state.last_updated_at,
         input=call.get("payload", {}).get("input"),
         output=_decode(state.serialized_output) if status == "completed" else None,
-        error={"type": failure.error_type.rpartition(".")[2], "message": failure.message}
-        if failure and status == "failed"
-        else None,
+        error=error if status == "failed" else None,
         stages=progress.get("stages", {}),
         seq=progress.get("seq", 0),
     )
+
+
+def _moment(seconds: float) -> datetime:
+    """As the SDK tells times: UTC, without saying so."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
 def _decode(encoded: str | None) -> Any:
@@ -200,6 +260,8 @@ def _grpc_errors() -> Generator[None]:
             raise ConflictError("there is a run of this id already") from error
         if code == grpc.StatusCode.NOT_FOUND:
             raise NotFoundError("there is no such run") from error
+        if code == grpc.StatusCode.FAILED_PRECONDITION:
+            raise ConflictError(error.details() or "the run's state does not allow it") from error
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             raise InvalidError(error.details() or "the durable backend refused the request") from error
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:

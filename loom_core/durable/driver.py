@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from durabletask import task
 
+from loom_core.activities.stops import covers
 from loom_core.durable import sdk
 from loom_core.durable.tree import Branch, Failed, Group, Leaf, Parent, Root, Started, outcome_of
 from loom_core.errors import InvalidError, TimedOutError
@@ -18,6 +19,9 @@ from loom_core.wire.json import JsonObject
 
 ACTIVITY: Final = "run_activity"
 ORCHESTRATION: Final = "run_program"
+STOP: Final = "stop_work"
+CANCELS_ITSELF: Final = "pipeline"
+"""The program that is told to cancel, because it has things to undo; others are simply ended."""
 MAX_INSTANCE_ID: Final = 100
 
 
@@ -30,6 +34,7 @@ class Drive:
         self._context, self._run = sdk.publish_late(context), run
         self._context.published = status
         self._root = Root()
+        self._children: dict[str, tuple[str, bool, task.Task[Any]]] = {}
         self.number = number
         """How many activities and children were started, over all executions of the instance."""
         self.continued: commands.ContinueAsNew | None = None
@@ -50,7 +55,7 @@ class Drive:
         return outcome
 
     def _start(self, step: Step, parent: Parent, slot: int) -> Started:
-        if self.continued is not None:
+        if self.continued is not None or self._context.is_over:
             return self._root, None
         match step:
             case GeneratorType():
@@ -65,8 +70,6 @@ class Drive:
                 node = Group(self._start, step.steps, len(step.steps), first=True)
             case commands.Window() if step.width > 0:
                 node = Group(self._start, step.steps, step.width, collect=step.collect)
-            case commands.Stop():
-                return None, None
             case commands.Now() | commands.Publish() | commands.ContinueAsNew():
                 return self._instant(step)
             case _:
@@ -89,17 +92,25 @@ class Drive:
         context = self._context
         match step:
             case commands.CallActivity():
-                key = step.key or self._key()
-                payload = {"activity": step.name, "input": step.input, "run": self._run, "key": key}
-                return context.call_activity(ACTIVITY, input=payload)
+                told = {"strategy": step.strategy} if step.strategy else {}
+                work = {"input": step.input, "key": step.key or self._key(), **told}
+                return self._activity(step.name, work)
             case commands.CallBatch():
-                keys = step.keys or self._keys(len(step.inputs))
-                payload = {"activity": step.name, "inputs": step.inputs, "run": self._run, "keys": keys}
-                return context.call_activity(ACTIVITY, input=payload)
+                work = {"inputs": step.inputs, "keys": step.keys or self._keys(len(step.inputs))}
+                return self._activity(step.name, work)
             case commands.RunProgram():
                 payload = {"program": step.program, "payload": step.input, "run": self._run}
                 child = child_id(self._key())
-                return context.call_sub_orchestrator(ORCHESTRATION, input=payload, instance_id=child)
+                begun: task.Task[Any] = context.call_sub_orchestrator(
+                    ORCHESTRATION, input=payload, instance_id=child
+                )
+                self._children[child] = step.key, step.program == CANCELS_ITSELF, begun
+                return begun
+            case commands.Stop():
+                payload = {"run": self._run, "scope": step.scope, "children": self._pending(step.scope)}
+                return context.call_activity(STOP, input=payload)
+            case commands.CallActor():
+                raise ValueError("actors are not available yet")
             case commands.Sleep():
                 return context.create_timer(max(timedelta(), timedelta(seconds=step.seconds)))
             case commands.WaitEvent():
@@ -108,6 +119,21 @@ class Drive:
                 raise ValueError("it would never end")
             case _:
                 raise TypeError("not a command")
+
+    def _activity(self, name: str, work: dict[str, Any]) -> task.Task[Any]:
+        payload = {"activity": name, "run": self._run, "at": self._now(), **work}
+        return self._context.call_activity(ACTIVITY, input=payload)
+
+    def _pending(self, scope: str) -> list[JsonObject]:
+        """The children whose work belongs to the scope and goes on."""
+        return [
+            {"id": child, "graceful": graceful}
+            for child, (key, graceful, begun) in self._children.items()
+            if not begun.is_complete and covers(scope, key)
+        ]
+
+    def _now(self) -> float:
+        return self._context.current_utc_datetime.replace(tzinfo=UTC).timestamp()
 
     def _key(self) -> str:
         self.number += 1
@@ -120,7 +146,7 @@ class Drive:
     def _instant(self, step: commands.Now | commands.Publish | commands.ContinueAsNew) -> Started:
         match step:
             case commands.Now():
-                return None, self._context.current_utc_datetime.replace(tzinfo=UTC).timestamp()
+                return None, self._now()
             case commands.Publish():
                 self._context.published = step.status
                 return None, None

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from loom_core.wire.json import Json, JsonObject, digest
 
 type Status = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
-type Control = Literal["cancel", "suspend", "resume"]
+type Control = Literal["cancel", "suspend", "resume", "stop", "rewind"]
 
 FINISHED: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 PREFIX = "run-"
@@ -87,10 +87,12 @@ class Runs(Protocol):
         """The run, which exists, as it is once finished or after `seconds`."""
         ...
 
-    async def control(self, run_id: str, action: Control) -> Run:
-        """Cancel, suspend or resume; doing it again changes nothing.
+    async def control(self, run_id: str, action: Control, *, force: bool = False) -> Run:
+        """Steer a run; doing it again changes nothing.
 
-        Raises NotFoundError, and ConflictError for a finished run that was not cancelled.
+        `cancel` has it undo what it can; with `force` it ends at once and undoes nothing. `stop` has it come
+        to an end of its own: loops and waits are cut short. `rewind` has a failed or cancelled run go on from
+        what failed. Raises NotFoundError, and ConflictError where the run's state does not allow it.
         """
         ...
 

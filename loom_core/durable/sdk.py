@@ -49,6 +49,11 @@ class LateStatus(worker._RuntimeOrchestrationContext):  # pyright: ignore[report
     published: JsonObject | None
 
     @property
+    def is_over(self) -> bool:
+        """Whether the instance was terminated: the SDK hands on what else came with that."""
+        return self._is_complete
+
+    @property
     def _encoded_custom_status(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if self.published is None:
             return None

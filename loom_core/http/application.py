@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_core.durable.runs import Runs
 from loom_core.http import health, pipelines, problems, runs
-from loom_core.http.documents import Resolve
+from loom_core.http.documents import Rewrite
 from loom_core.http.limits import BodyLimit
 
 PREFIX = "/api"
@@ -28,10 +28,11 @@ _SCOPE_KEYS = (
 )
 
 
-def application(shipped: Mapping[str, pipelines.Shipped], resolve: Resolve) -> ASGIApp:
+def application(shipped: Mapping[str, pipelines.Shipped], resolve: Rewrite, refer: Rewrite) -> ASGIApp:
     """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`.
 
-    `resolve` puts back the long strings that a run's output holds by reference.
+    `refer` puts references in the place of the long strings of a large document that a run is given, and
+    `resolve` puts the strings back.
     """
     app = FastAPI(
         title="Loom",
@@ -41,7 +42,7 @@ def application(shipped: Mapping[str, pipelines.Shipped], resolve: Resolve) -> A
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.resolve = resolve
+    app.state.resolve, app.state.refer = resolve, refer
     problems.install(app)
     for routes in (health.routes, pipelines.router(shipped), runs.routes):
         app.include_router(routes)

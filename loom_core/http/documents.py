@@ -44,7 +44,7 @@ class RunList(BaseModel):
     next: str | None
 
 
-type Resolve = Callable[[Json], Awaitable[Json]]
+type Rewrite = Callable[[Json], Awaitable[Json]]
 
 _COUNTS = ("done", "total", "skipped", "failed")
 
@@ -66,8 +66,14 @@ def document(run: Run, *, brief: bool = False) -> dict[str, Json]:
 
 async def whole(run: Run, request: Request) -> dict[str, Json]:
     """The run as JSON with its input and its output, the long strings in their places."""
-    resolve: Resolve = request.app.state.resolve
-    return document(replace(run, output=await resolve(run.output)))
+    resolve: Rewrite = request.app.state.resolve
+    return document(replace(run, input=await resolve(run.input), output=await resolve(run.output)))
+
+
+async def referred(value: Json, request: Request) -> Json:
+    """The document as a run is given it: of a large one, the long strings lie in the blob store."""
+    refer: Rewrite = request.app.state.refer
+    return await refer(value)
 
 
 def _iso(moment: datetime) -> str:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from loom_core.activities.schema import Schema
 from loom_core.durable.runs import Start
 from loom_core.errors import InvalidError, NotFoundError, Problem
-from loom_core.http.documents import RunDocument, whole
+from loom_core.http.documents import RunDocument, referred, whole
 from loom_core.http.runs import runs_of
 from loom_core.wire.json import Json, JsonObject, canonical
 
@@ -83,7 +83,8 @@ def router(shipped: Mapping[str, Shipped]) -> APIRouter:
     ) -> JSONResponse:
         pipeline, runs = _find(shipped, name), runs_of(request)
         check_input(pipeline.input_schema, body.input)
-        start = Start(pipeline.name, pipeline.version, pipeline.definition, body.input)
+        taken = await referred(body.input, request)
+        start = Start(pipeline.name, pipeline.version, pipeline.definition, taken)
         run_id, _ = await runs.start(start, idempotency_key)
         seconds = preferred_wait(prefer)
         run = await (runs.wait(run_id, seconds) if seconds else runs.get(run_id))

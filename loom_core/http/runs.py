@@ -1,16 +1,18 @@
-"""Runs: list, look at, cancel, suspend, resume, send events to, follow."""
+"""Runs: list, look at, steer, send events to, follow."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from loom_core.durable.runs import Control, Runs, Status
-from loom_core.errors import InvalidError
-from loom_core.http.documents import RunDocument, RunList, document, whole
+from loom_core.errors import InvalidError, Problem
+from loom_core.http.documents import RunDocument, RunList, document, referred, whole
 from loom_core.http.stream import END, follow
 from loom_core.wire.json import canonical
+
+RESERVED: Final = "loom:"
 
 routes = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -37,9 +39,16 @@ async def get_run(run_id: str, request: Request) -> JSONResponse:
 
 
 @routes.post("/{run_id}/{action}", response_class=JSONResponse, responses={200: {"model": RunDocument}})
-async def control_run(run_id: str, action: Control, request: Request) -> JSONResponse:
+async def control_run(
+    run_id: str,
+    action: Control,
+    request: Request,
+    force: Annotated[bool, Query(description="cancel only: end it at once and undo nothing")] = False,
+) -> JSONResponse:
     """Doing it again changes nothing; 409 says what else to do with a run that has ended."""
-    return JSONResponse(await whole(await runs_of(request).control(run_id, action), request))
+    if force and action != "cancel":
+        raise InvalidError([Problem("query.force", f"only cancel can be forced, not {action}")])
+    return JSONResponse(await whole(await runs_of(request).control(run_id, action, force=force), request))
 
 
 @routes.post("/{run_id}/events/{name}", status_code=202, response_class=Response)
@@ -50,11 +59,13 @@ async def raise_event(
     payload: Annotated[Any, Body()] = None,
 ) -> Response:
     """Deliver any JSON document to a run that waits, or will wait, for this event."""
+    if name.casefold().startswith(RESERVED):
+        raise InvalidError([Problem("path.name", f"names that begin with {RESERVED} are Loom's own")])
     try:
         canonical(payload)
     except ValueError as error:
         raise InvalidError(str(error)) from error
-    await runs_of(request).raise_event(run_id, name, payload)
+    await runs_of(request).raise_event(run_id, name, await referred(payload, request))
     return Response(status_code=202)
 
 

@@ -85,22 +85,27 @@ def events(*, run_id: str, to_the_end: bool, last_id: str, url: str | None, as_j
             click.echo(printable(f"{event.id}  {event.name}  {event.data}"))
 
 
-def _steer(action: str, summary: str) -> Callable[..., None]:
-    @runs.command(action, help=summary)
-    @click.argument("run_id", metavar="ID")
-    @url_option
-    @json_flag
-    def steer(*, run_id: str, url: str | None, as_json: bool) -> None:
-        document = connect(url).post(f"/api/runs/{segment(run_id)}/{action}")
+def _steer(action: str, summary: str, *options: Callable[..., Any]) -> Callable[..., None]:
+    def steer(*, run_id: str, url: str | None, as_json: bool, force: bool = False) -> None:
+        query = "?force=true" if force else ""
+        document = connect(url).post(f"/api/runs/{segment(run_id)}/{action}{query}")
         if as_json:
             click.echo(json.dumps(document, ensure_ascii=False))
         else:
             click.echo(printable(f"{document['runId']}  {document['status']}"))
 
-    return steer
+    for option in (*options, json_flag, url_option, click.argument("run_id", metavar="ID")):
+        steer = option(steer)
+    return runs.command(action, help=summary)(steer)
 
 
-cancel = _steer("cancel", "End a run now, as cancelled.")
+cancel = _steer(
+    "cancel",
+    "Have a run undo what it can, and end it as cancelled.",
+    click.option("--force", is_flag=True, help="End it now, and undo nothing."),
+)
+stop = _steer("stop", "Have a run come to an end of its own: cut its loops and waits short.")
+rewind = _steer("rewind", "Have a failed or cancelled run go on from what failed.")
 suspend = _steer("suspend", "Let a run stand still until it is resumed.")
 resume = _steer("resume", "Let a suspended run go on.")
 

@@ -40,7 +40,7 @@ def bindings(tmp_path_factory):
 def test_azure_finds_our_functions(bindings):
     ours = {name for name in bindings if not name.startswith("BuiltIn")}
 
-    assert ours == {"http", "health", "run_program", "run_activity", "file_changed"}
+    assert ours == {"http", "health", "run_program", "run_activity", "stop_work", "file_changed"}
 
 
 def trigger(bindings, name):
@@ -56,7 +56,7 @@ def test_only_the_health_probe_is_anonymous(bindings):
 
 
 def test_the_durable_client_is_bound_as_its_raw_string(bindings):
-    for name in ("http", "file_changed"):
+    for name in ("http", "stop_work", "file_changed"):
         client = next(b for b in bindings[name] if b["type"] == "durableClient")
 
         assert client["durableRequiresGrpc"] is True

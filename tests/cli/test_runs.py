@@ -50,7 +50,15 @@ def test_an_unknown_run_exits_with_2(host, loom):
     assert loom(runs, "show", "run-b").exit_code == 2
 
 
-@pytest.mark.parametrize("action", ["cancel", "suspend", "resume"])
+def test_cancelling_can_be_forced(host, loom):
+    result = loom(runs, "cancel", "run-a", "--force")
+
+    assert result.stdout == "run-a  running\n"
+    assert host.requests == [("POST", "/api/runs/run-a/cancel?force=true")]
+    assert loom(runs, "stop", "run-a", "--force").exit_code == 2
+
+
+@pytest.mark.parametrize("action", ["cancel", "stop", "rewind", "suspend", "resume"])
 def test_a_run_is_steered_by_its_id(host, loom, action):
     result = loom(runs, action, "run-a", "--json")
 

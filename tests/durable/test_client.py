@@ -10,7 +10,9 @@ import pytest
 from azure.durable_functions.worker import DurableFunctionsWorker
 from durabletask.internal import helpers
 
-from loom_core.durable.client import DurableRuns, durable_runs
+from loom_core.activities.stops import Stops
+from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.durable.client import DurableRuns, durable_client
 from loom_core.durable.orchestrations import run_program
 from loom_core.durable.runs import RUN_ID, Start, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
@@ -63,7 +65,7 @@ async def runs(tmp_path, request):
     )
     client = df.DurableFunctionsClient(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": f"http://{address}"}))
     try:
-        yield DurableRuns(client)
+        yield DurableRuns(client, Stops(MemoryBlobStore()))
     finally:
         await client.close()
         await sidecar.stop(2.0)
@@ -158,11 +160,11 @@ async def test_a_run_that_waits_is_followed_suspended_resumed_and_answered(runs)
     assert (finished.status, finished.output) == ("completed", {"yes": True})
 
 
-async def test_a_cancelled_run_keeps_its_progress_and_takes_no_more_commands(runs):
+async def test_a_run_that_is_cancelled_by_force_keeps_its_progress_and_takes_no_more_commands(runs):
     run_id, _ = await runs.start(ask(None))
     await until(runs, run_id, lambda run: run.seq == 1)
 
-    cancelled = await runs.control(run_id, "cancel")
+    cancelled = await runs.control(run_id, "cancel", force=True)
     again = await runs.control(run_id, "cancel")
 
     assert (cancelled.status, again.status, cancelled.seq) == ("cancelled", "cancelled", 1)
@@ -211,7 +213,8 @@ async def test_an_event_that_the_sdk_would_take_for_an_envelope_is_refused(runs)
 
 
 async def test_a_backend_that_is_down_is_unavailable():
-    runs = durable_runs(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:1"}))
+    client = durable_client(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:1"}))
+    runs = DurableRuns(client, Stops(MemoryBlobStore()))
 
     with pytest.raises(UnavailableError, match="UNAVAILABLE"):
         await runs.list()
@@ -220,7 +223,7 @@ async def test_a_backend_that_is_down_is_unavailable():
 async def test_a_binding_string_has_one_client():
     binding = json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:2"})
 
-    assert durable_runs(binding) is durable_runs(binding)
+    assert durable_client(binding) is durable_client(binding)
 
 
 def test_run_ids_sort_by_time_and_never_repeat():

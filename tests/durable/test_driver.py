@@ -5,12 +5,14 @@ from loom_core.wire.commands import (
     All,
     AnyOf,
     CallActivity,
+    CallActor,
     CallBatch,
     ContinueAsNew,
     Now,
     Publish,
     RunProgram,
     Sleep,
+    Stop,
     WaitEvent,
     Window,
 )
@@ -50,13 +52,15 @@ def test_an_activity_call_carries_the_run_and_a_key_of_its_own(play):
 
     run = play(program, answer=lambda kind, payload: None)
 
-    assert run.log == [
-        ("activity", {"activity": "double", "input": 1, "run": "run-1", "key": "run-1:1"}),
-        (
-            "activity",
-            {"activity": "double", "inputs": [1, 2], "run": "run-1", "keys": ["run-1:2/0", "run-1:2/1"]},
-        ),
-    ]
+    (_, one), (_, batch) = run.log
+    assert one.pop("at") < batch.pop("at"), "when the orchestration scheduled it"
+    assert one == {"activity": "double", "input": 1, "run": "run-1", "key": "run-1:1"}
+    assert batch == {
+        "activity": "double",
+        "inputs": [1, 2],
+        "run": "run-1",
+        "keys": ["run-1:2/0", "run-1:2/1"],
+    }
 
 
 def test_nested_programs_are_branches(play):
@@ -511,3 +515,64 @@ def test_another_version_of_the_sdk_is_refused_with_the_supported_one():
 
     with pytest.raises(RuntimeError, match=r"durabletask==1.12.0 and .*installed: durabletask==1.13.0"):
         sdk.check({**sdk.SUPPORTED, "durabletask": "1.13.0"})
+
+
+def test_an_activity_is_told_its_strategy(play):
+    def program(_):
+        yield CallActivity("double", 1, strategy="fast")
+        yield CallActivity("double", 1)
+
+    run = play(program)
+
+    assert [payload.get("strategy") for _, payload in run.log] == ["fast", None]
+
+
+def test_calling_an_actor_fails_as_a_step(play):
+    def program(_):
+        try:
+            yield CallActor("Agent", "a", 1)
+        except InvalidError as error:
+            return str(error)
+
+    assert "actors are not available yet" in play(program).output
+
+
+@pytest.mark.parametrize(
+    ("scope", "asked"), [("", ["a", "a/1", "ab", ""]), ("a", ["a", "a/1"]), ("a/1", ["a/1"]), ("b", [])]
+)
+def test_a_stop_names_the_children_of_its_scope_that_go_on(backend, scope, asked):
+    keys = ["a", "a/1", "ab", "", "a/2"]
+
+    def program(_):
+        work = All(tuple(RunProgram("lane", key, key=key) for key in keys))
+        yield AnyOf((work, RunProgram("lane", "a/2 too"), WaitEvent("go")))
+        yield Stop(scope)
+        return "stopped"
+
+    run = backend(program)
+    run.dispatch()
+    names = {payload["instance"]: payload["payload"] for _, payload, _ in run.open.values()}
+    run.complete(next(n for n, (_, payload, _) in run.open.items() if payload["payload"] == "a/2"))
+    run.dispatch()
+    run.complete(next(n for n, (_, payload, _) in run.open.items() if payload["payload"] == "a/2 too"))
+    run.dispatch()
+    (work,) = [payload for kind, payload in run.log if kind == "activity"]
+    run.complete(next(n for n, (kind, _, _) in run.open.items() if kind == "activity"))
+    run.dispatch()
+
+    assert (work["run"], work["scope"], run.output) == ("run-1", scope, "stopped")
+    assert [names[child["id"]] for child in work["children"]] == asked
+    assert not any(child["graceful"] for child in work["children"])
+
+
+def test_a_pipeline_among_the_children_is_to_cancel_itself(backend):
+    def program(_):
+        yield AnyOf((RunProgram("pipeline", 1, key="a"), RunProgram("lane", 2, key="a"), WaitEvent("go")))
+        yield Stop("a")
+
+    run = backend(program)
+    run.dispatch()
+    run.raise_event("go", None)
+    run.dispatch()
+
+    assert [child["graceful"] for child in run.log[-1][1]["children"]] == [True, False]

@@ -26,7 +26,7 @@ class MemoryRuns:
     """Implements `Runs`; `change` plays the engine."""
 
     def __init__(self):
-        self.runs, self.requests, self.events, self.is_up = {}, {}, [], True
+        self.runs, self.requests, self.events, self.controls, self.is_up = {}, {}, [], [], True
         self._changed = asyncio.Condition()
 
     async def change(self, run_id, **fields):
@@ -68,9 +68,11 @@ class MemoryRuns:
             pass
         return self.runs[run_id]
 
-    async def control(self, run_id, action):
+    async def control(self, run_id, action, *, force=False):
         run = await self.get(run_id)
-        status = {"cancel": "cancelled", "suspend": "suspended", "resume": "running"}[action]
+        self.controls.append((action, force))
+        after = {"cancel": "cancelled", "suspend": "suspended"}
+        status = after.get(action, "running")
         if run.is_finished and run.status != status:
             raise ConflictError(f"{run_id} is {run.status}; start a new run")
         await self.change(run_id, status=status)
@@ -88,6 +90,12 @@ async def resolve(value):
     return "put back" if value == {"$ref": "payloads/x", "bytes": 8} else value
 
 
+async def refer(value):
+    """As if long strings were those of more than 100 characters."""
+    long = isinstance(value, dict) and any(isinstance(v, str) and len(v) > 100 for v in value.values())
+    return {"$ref": "payloads/x", "bytes": 8} if long else value
+
+
 @pytest.fixture
 def runs():
     return MemoryRuns()
@@ -95,7 +103,7 @@ def runs():
 
 @pytest.fixture
 async def api(runs):
-    inner = application(SHIPPED, resolve)
+    inner = application(SHIPPED, resolve, refer)
 
     async def outer(scope, receive, send):
         await Delegate(inner, runs)(scope | {"path_params": {"left": "over"}}, receive, send)
@@ -110,7 +118,7 @@ async def served(runs):
     """The address of a real server: the in-process transport of httpx does not stream."""
     import uvicorn
 
-    inner = application(SHIPPED, resolve)
+    inner = application(SHIPPED, resolve, refer)
 
     async def outer(scope, receive, send):
         await Delegate(inner, runs)(scope, receive, send)

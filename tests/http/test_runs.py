@@ -113,6 +113,47 @@ async def test_runs_are_suspended_resumed_and_cancelled_any_number_of_times(api)
     assert "start a new run" in refused.json()["detail"]
 
 
+async def test_only_cancelling_can_be_forced(api, runs):
+    run_id = await start(api)
+
+    assert (await api.post(f"/runs/{run_id}/stop")).json()["status"] == "running"
+    assert (await api.post(f"/runs/{run_id}/cancel?force=true")).json()["status"] == "cancelled"
+    refused = [await api.post(f"/runs/{run_id}/{action}?force=true") for action in ("rewind", "stop")]
+
+    assert runs.controls == [("stop", False), ("cancel", True)]
+    assert [answer.status_code for answer in refused] == [422, 422]
+    assert refused[0].json()["problems"][0]["path"] == "query.force"
+
+
+@pytest.mark.parametrize("name", ["loom:cancel", "loom:stop", "LOOM:Cancel", "loom:anything"])
+async def test_events_with_looms_own_names_are_refused(api, runs, name):
+    run_id = await start(api)
+
+    refused = await api.post(f"/runs/{run_id}/events/{name}", json=1)
+
+    assert refused.status_code == 422
+    assert "Loom's own" in refused.json()["problems"][0]["message"]
+    assert runs.events == []
+
+
+async def test_a_large_input_travels_by_reference_and_is_shown_whole(api, runs):
+    large = {"input": {"text": "x" * 1000}}
+    started = [
+        await api.post("/pipelines/audit/runs", json=large, headers={"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+    run_id = started[0].json()["runId"]
+
+    event = await api.post(f"/runs/{run_id}/events/go", json=large["input"])
+
+    assert [answer.status_code for answer in started] == [202, 202], "equal inputs are equal requests"
+    assert started[1].json()["runId"] == run_id
+    assert runs.runs[run_id].input == {"$ref": "payloads/x", "bytes": 8}
+    assert (await api.get(f"/runs/{run_id}")).json()["input"] == "put back"
+    assert event.status_code == 202
+    assert runs.events == [(run_id, "go", {"$ref": "payloads/x", "bytes": 8})]
+
+
 async def test_events_carry_any_json_or_nothing(api, runs):
     run_id = await start(api)
 
