@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, SkipValidation, StringConstraints
 
 from loom_core.notations.parts import (
     MAX_STAGES,
@@ -15,6 +15,7 @@ from loom_core.notations.parts import (
     Text,
     Version,
 )
+from loom_core.notations.routes import Worker
 from loom_core.pipelines.plan import OnError
 
 MAX_CONNECTIONS = 1_000
@@ -49,7 +50,7 @@ class Conditional(Metadata):
 
     execution_mode: Literal["conditional"]
     condition: Formula | bool | None = None
-    condition_func: Any = None
+    condition_func: Worker | None = None
     true_path: Ids = Field(default_factory=list[str])
     false_path: Ids = Field(default_factory=list[str])
 
@@ -88,6 +89,7 @@ class Event(Metadata):
     calls = False
 
 
+type Mode = Sequential | Conditional | Loop | Parallel | Event
 MODES: dict[str, type[Metadata]] = {
     "sequential": Sequential,
     "conditional": Conditional,
@@ -102,16 +104,16 @@ class Node(Part):
 
     node_id: Name
     name: Text = ""
-    function: Any = None
-    activity: Any = None
-    actor: Any = None
-    agent: Any = None
-    pipeline: Any = None
+    function: Worker | None = None
+    activity: Worker | None = None
+    actor: Worker | None = None
+    agent: Worker | None = None
+    pipeline: Worker | None = None
     actor_id: Any = None
     inputs: Ports | None = None
     outputs: Ports | None = None
     input: Any = None
-    metadata: Any = None
+    metadata: SkipValidation[Mode | None] = None
     timeout: Seconds | None = None
     retry_policy: Retry | None = None
     on_error: OnError = "fail"
@@ -131,7 +133,7 @@ class Graph(Part):
     version: Version = ""
     description: Text = ""
     input: dict[str, Any] | bool | None = None
-    nodes: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)]
-    connections: Annotated[list[Any], Field(max_length=MAX_CONNECTIONS)] | None = None
+    nodes: Annotated[list[SkipValidation[Node]], Field(min_length=1, max_length=MAX_STAGES)]
+    connections: Annotated[list[SkipValidation[Connection]], Field(max_length=MAX_CONNECTIONS)] | None = None
     output: Any = None
     timeout: Seconds | None = None
