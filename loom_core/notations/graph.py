@@ -1,6 +1,6 @@
 """The graph format as it is written: nodes, connections between their ports, and what a node's mode needs."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SkipValidation, StringConstraints
 
@@ -37,8 +37,6 @@ class Metadata(Part):
     """What a mode needs; its keys are in snake case."""
 
     model_config = ConfigDict(alias_generator=None)
-    calls: ClassVar[bool] = True
-    """Whether the node itself can call something."""
 
 
 class Sequential(Metadata):
@@ -74,7 +72,6 @@ class Parallel(Metadata):
     parallel_branches: Annotated[
         list[Annotated[Ids, Field(min_length=1)]], Field(min_length=1, max_length=MAX_BRANCHES)
     ]
-    calls = False
 
 
 class Event(Metadata):
@@ -86,7 +83,6 @@ class Event(Metadata):
     watch_path: Annotated[str, StringConstraints(min_length=1, max_length=1_024)] | None = None
     event: EventName | None = None
     max_iterations: Rounds = -1
-    calls = False
 
 
 type Mode = Sequential | Conditional | Loop | Parallel | Event

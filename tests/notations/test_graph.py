@@ -139,6 +139,9 @@ def test_a_condition_function_decides_beside_what_the_node_passes_on():
          [("out-loop", ["a", ("in-loop", ["b", "in"]), "c", "out"])]),
         ([loop("out", condition="$.x"), loop("in", condition="$.y"), node("a")],
          ["out in", "in a.1", "a in.1", "in out.1"], [("out-loop", ["out", ("in-loop", ["in", "a"])])]),
+        ([node("s"), *(loop(name, condition="$.x") for name in "wxyz"), node("a")],
+         ["s w", "w x", "x y", "y z", "z a", "a z.1", "z y.1", "y x.1", "x w.1"],
+         ["s", ("w-loop", ["w", ("x-loop", ["x", ("y-loop", ["y", ("z-loop", ["z", "a"])])])])]),
         # in each other, without circles
         ([loop("out", "for", items="$.input"), loop("in", "for", items="$.item"), node("a")],
          ["out in", "in a"], [("out-loop", ["out", ("in-loop", ["in", "a"])])]),
@@ -325,7 +328,7 @@ ASK = node("ask", mode="conditional", condition="$.x", true_path=["a"])
         ([A, B, C], ["a b", "b c", "c a"], "$.nodes[0]", "no loop node closes the circle a -> b -> c -> a"),
         ([A, B], ["a b", "b b"], "$.nodes[1]", "no loop node closes the circle b -> b"),
         ([loop("l", condition="$.x"), loop("m", condition="$.y")], ["l m", "m l"], "$.nodes[0]",
-         "'l' and 'm' could both close the circle l -> m -> l; give one of them a `body`"),
+         "'l' and 'm' could both be the outer loop here; give one of them a `body`"),
         ([A, B], [], "$.nodes[0]", "'a' is connected to no other node"),
         ([A, loop("l", condition="$.x", loop_back_to="a")], [], "$.nodes[1].metadata.loop_back_to",
          "'a' does not lead to 'l'"),

@@ -213,6 +213,37 @@ def test_an_inner_loop_begins_anew_in_every_round_of_the_outer_one():
     assert output == 341
 
 
+def test_a_loop_of_many_rounds_goes_on_in_new_executions():
+    document = graph(
+        [
+            node("start", input=0),
+            node("work", "increment"),
+            loop("more", condition="$.stages.work < 700", loop_back_to="work"),
+            node("end"),
+        ],
+        ["start work", "work more", "more work", "more end"],
+    )
+
+    output, bench = run(document)
+    assert (output, len(bench.calls)) == (700, 700)
+    assert len(bench.executions) > 1
+
+
+def test_a_server_answers_until_it_is_to_stop():
+    document = graph(
+        [
+            loop("server_loop", "infinite", max_iterations=-1),
+            node("next", mode="event", event_type="http_request", event="request", max_iterations=1),
+            node("handle_request", "double"),
+            node("send_response", "echo"),
+        ],
+        ["server_loop next", "next handle_request", "handle_request send_response"],
+    )
+
+    _, bench = run(document, events=[(1, "request", 1), (2, "request", 2), (9, "loom:stop", None)])
+    assert [taken for name, taken in bench.calls if name == "echo"] == [2, 4]
+
+
 def test_too_many_rounds_are_an_error():
     document = graph([loop("l", "infinite", max_iterations=3), node("work", "double", input=1)], ["l work"])
 
