@@ -1,8 +1,8 @@
 """The graph format as it is written: nodes, connections between their ports, and what a node's mode needs."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, SkipValidation, StringConstraints
 
 from loom_core.notations.parts import (
     MAX_STAGES,
@@ -15,6 +15,7 @@ from loom_core.notations.parts import (
     Text,
     Version,
 )
+from loom_core.notations.routes import Worker
 from loom_core.pipelines.plan import OnError
 
 MAX_CONNECTIONS = 1_000
@@ -36,8 +37,6 @@ class Metadata(Part):
     """What a mode needs; its keys are in snake case."""
 
     model_config = ConfigDict(alias_generator=None)
-    calls: ClassVar[bool] = True
-    """Whether the node itself can call something."""
 
 
 class Sequential(Metadata):
@@ -49,7 +48,7 @@ class Conditional(Metadata):
 
     execution_mode: Literal["conditional"]
     condition: Formula | bool | None = None
-    condition_func: Any = None
+    condition_func: Worker | None = None
     true_path: Ids = Field(default_factory=list[str])
     false_path: Ids = Field(default_factory=list[str])
 
@@ -73,7 +72,6 @@ class Parallel(Metadata):
     parallel_branches: Annotated[
         list[Annotated[Ids, Field(min_length=1)]], Field(min_length=1, max_length=MAX_BRANCHES)
     ]
-    calls = False
 
 
 class Event(Metadata):
@@ -85,9 +83,9 @@ class Event(Metadata):
     watch_path: Annotated[str, StringConstraints(min_length=1, max_length=1_024)] | None = None
     event: EventName | None = None
     max_iterations: Rounds = -1
-    calls = False
 
 
+type Mode = Sequential | Conditional | Loop | Parallel | Event
 MODES: dict[str, type[Metadata]] = {
     "sequential": Sequential,
     "conditional": Conditional,
@@ -102,16 +100,16 @@ class Node(Part):
 
     node_id: Name
     name: Text = ""
-    function: Any = None
-    activity: Any = None
-    actor: Any = None
-    agent: Any = None
-    pipeline: Any = None
+    function: Worker | None = None
+    activity: Worker | None = None
+    actor: Worker | None = None
+    agent: Worker | None = None
+    pipeline: Worker | None = None
     actor_id: Any = None
     inputs: Ports | None = None
     outputs: Ports | None = None
     input: Any = None
-    metadata: Any = None
+    metadata: SkipValidation[Mode | None] = None
     timeout: Seconds | None = None
     retry_policy: Retry | None = None
     on_error: OnError = "fail"
@@ -131,7 +129,7 @@ class Graph(Part):
     version: Version = ""
     description: Text = ""
     input: dict[str, Any] | bool | None = None
-    nodes: Annotated[list[Any], Field(min_length=1, max_length=MAX_STAGES)]
-    connections: Annotated[list[Any], Field(max_length=MAX_CONNECTIONS)] | None = None
+    nodes: Annotated[list[SkipValidation[Node]], Field(min_length=1, max_length=MAX_STAGES)]
+    connections: Annotated[list[SkipValidation[Connection]], Field(max_length=MAX_CONNECTIONS)] | None = None
     output: Any = None
     timeout: Seconds | None = None

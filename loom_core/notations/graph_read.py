@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks, at, list_at, text_at
+from loom_core.notations.graph_members import Member
 from loom_core.notations.graph_ports import Link
-from loom_core.notations.graph_regions import Edge, Member
+from loom_core.notations.graph_regions import Edge
 from loom_core.notations.routes import KINDS
 from loom_core.wire.json import Json, JsonObject
 

@@ -9,30 +9,8 @@ from dataclasses import dataclass, field
 
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks
+from loom_core.notations.graph_members import Member, holders
 from loom_core.notations.graph_order import Edges, circle, components, reachable
-from loom_core.wire.json import Json
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A node: `path` is where it stands, `draft` what is written there, `written` that in the right shape."""
-
-    id: str
-    path: str
-    mode: definition.Metadata
-    draft: Json
-    written: definition.Node
-
-    @property
-    def opens(self) -> bool:
-        """Whether its rounds are what is reached from it, if nothing else says what they are."""
-        match self.mode:
-            case definition.Loop(body=body, loop_back_to=back):
-                return body is None and back is None
-            case definition.Event(max_iterations=rounds):
-                return rounds != 1
-            case _:
-                return False
 
 
 @dataclass(slots=True, eq=False)
@@ -64,9 +42,8 @@ class Regions:
         self.edges = list(dict.fromkeys(edges))
         self.back: dict[Edge, str] = {}
         self.chains: dict[str, Chain] = {}
-        self.holders: dict[str, tuple[str, int]] = {}
+        self.holders = holders(checks, members)
         self.dead: set[str] = set()
-        self._hold()
         self.root = self._region(
             [name for name in members if name not in self.holders], frozenset(), None, ()
         )
@@ -90,28 +67,6 @@ class Regions:
         """The innermost region that two nodes share, and their units there."""
         shared = [(a, one, other) for (a, one), (b, other) in zip(source, target, strict=False) if a is b]
         return shared[-1]
-
-    def _hold(self) -> None:
-        """Note what is listed in which branch or body; what is listed twice, or in itself, is refused."""
-        for member in self.members.values():
-            for path, number, listed in _lists(member):
-                for place, name in enumerate(listed):
-                    if name not in self.members or (
-                        name == member.id and isinstance(member.mode, definition.Loop)
-                    ):
-                        continue
-                    holder = self.holders.setdefault(name, (member.id, number))
-                    if holder != (member.id, number) or name in listed[:place]:
-                        self.checks.refuse(f"{path}[{place}]", f"{name!r} is listed in {holder[0]!r} already")
-        for name in list(self.holders):
-            way = [name]
-            while (holder := self.holders.get(way[-1])) and holder[0] not in way:
-                way.append(holder[0])
-            if holder:
-                self.checks.refuse(
-                    self.members[name].path, f"is listed in itself: {' in '.join([*way, holder[0]])}"
-                )
-                del self.holders[name]
 
     def _region(self, names: Sequence[str], done: frozenset[str], loop: str | None, outside: Chain) -> Region:
         """The region of these nodes and what they hold; `done` are the loop nodes that have their loop."""
@@ -181,7 +136,10 @@ class Regions:
         return units, bodies
 
     def _closer(self, component: list[str], direct: Edges, done: frozenset[str]) -> str | None:
-        """The outermost loop node of a circle: without its own way back, most loops are left."""
+        """The outermost loop node of a circle: without its own ways back, most other loops are left.
+
+        Of several, it is the one that is come to from outside the circle.
+        """
         inside = {name: [other for other in direct[name] if other in component] for name in component}
         loops = [
             name
@@ -203,12 +161,15 @@ class Regions:
             if name not in circles:
                 left[name] = len(circles.intersection(loops))
         best = [name for name, count in left.items() if count == max(left.values())]
+        if len(best) > 1:
+            before = [targets for source, targets in direct.items() if source not in component]
+            best = [name for name in best if any(name in targets for targets in before)] or best
         if len(best) == 1:
             return best[0]
         if self.dead.isdisjoint(component):
             way = " -> ".join(circle(direct, component))
             message = (
-                f"{best[0]!r} and {best[1]!r} could both close the circle {way}; give one of them a `body`"
+                f"{best[0]!r} and {best[1]!r} could both be the outer loop here; give one of them a `body`"
                 if best
                 else f"no loop node closes the circle {way}"
             )
@@ -289,15 +250,3 @@ def _contracted(direct: Edges, units: Mapping[str, str]) -> dict[str, dict[str, 
             if units[source] != units[target]:
                 edges[units[source]][units[target]] = None
     return edges
-
-
-def _lists(member: Member) -> list[tuple[str, int, Sequence[str]]]:
-    """The lists of nodes that run within a node, each with its path and number."""
-    match member.mode:
-        case definition.Parallel(parallel_branches=branches):
-            path = f"{member.path}.metadata.parallel_branches"
-            return [(f"{path}[{number}]", number, branch) for number, branch in enumerate(branches)]
-        case definition.Loop(body=list() as body):
-            return [(f"{member.path}.metadata.body", 0, body)]
-        case _:
-            return []
