@@ -41,6 +41,10 @@ class Schema:
     def __init__(self, document: dict[str, Any] | bool) -> None:
         self._document = document
 
+    def verify(self) -> None:
+        """Raises InvalidError if this is no JSON Schema."""
+        _ = self._validator
+
     def check(self, value: Json) -> None:
         """Raises InvalidError with every problem (MAX_PROBLEMS at most) and its path."""
         try:

@@ -71,7 +71,8 @@ class DurableRuns:
             "pipeline": start.pipeline,
             "version": start.version,
             "request": start.request,
-            "payload": {"run": run_id, "definition": start.definition, "input": start.input},
+            "payload": {"run": run_id, "definition": start.definition, "input": start.input}
+            | ({"library": start.library} if start.library else {}),
         }
         try:
             with _grpc_errors():
@@ -163,6 +164,7 @@ def _run(state: OrchestrationState) -> Run:
     progress = _object(state.serialized_custom_status)
     status = _STATUS[state.runtime_status]
     failure = state.failure_details
+    payload = call.get("payload", {})
     return Run(
         id=state.instance_id,
         pipeline=call.get("pipeline", ""),
@@ -170,13 +172,16 @@ def _run(state: OrchestrationState) -> Run:
         status=status,
         created=state.created_at,
         updated=state.last_updated_at,
-        input=call.get("payload", {}).get("input"),
+        input=payload.get("input"),
         output=_decode(state.serialized_output) if status == "completed" else None,
         error={"type": failure.error_type.rpartition(".")[2], "message": failure.message}
         if failure and status == "failed"
         else None,
         stages=progress.get("stages", {}),
         seq=progress.get("seq", 0),
+        compensations=tuple(progress.get("compensations", ())),
+        warnings=tuple(progress.get("warnings", ())),
+        is_graph="nodes" in payload.get("definition", ()),
     )
 
 

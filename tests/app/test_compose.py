@@ -32,7 +32,7 @@ def test_an_app_is_what_its_folders_hold(folder):
 
     app = compose(folder, {})
 
-    assert app.pipelines["one"].definition == ONE
+    assert app.pipelines.shipped["one"].definition == ONE
     assert app.activities.names == {"noop"}
     assert app.settings.data == folder / ".loom"
 
@@ -54,14 +54,14 @@ def test_every_wrong_pipeline_is_named_with_its_file(folder):
 
 
 def test_a_missing_activity_is_told_at_its_place_beside_everything_else_that_is_wrong(folder):
-    stages = [{"name": "A", "activity": "nope"}, {"name": "B", "activity": "noop", "after": ["Z"]}]
+    stages = [{"name": "A", "activity": "nop"}, {"name": "B", "activity": "noop", "after": ["Z"]}]
     write(folder, "wrong.json", {"name": "wrong", "stages": stages})
 
     with pytest.raises(InvalidError) as error:
         compose(folder, {})
 
     assert {problem.message for problem in error.value.problems} == {
-        "$.stages[0].activity: there is no activity 'nope'",
+        "$.stages[0].activity: there is no activity 'nop'; did you mean 'noop'?",
         "$.stages[1].after[0]: there is no stage 'Z'",
     }
 
