@@ -13,6 +13,7 @@ from loom_core.wire.json import Json
 _KINDS: Final = {
     "activity": "activity",
     "function": "activity",
+    "condition_func": "activity",
     "actor": "actor type",
     "agent": "agent",
     "pipeline": "pipeline",
@@ -78,9 +79,9 @@ def _written(value: Json, path: str) -> Iterator[tuple[str, str, str]]:
         elif isinstance(value, dict):
             for key, one in value.items():
                 place = member(path, key)
-                if key in _KINDS and isinstance(one, str):
-                    if "{{" not in one and not one.startswith("$"):
-                        yield place, _KINDS[key], one
-                elif key not in _DATA:
+                name = one.get("type") if isinstance(one, dict) else one
+                if key in _KINDS and isinstance(name, str):
+                    yield place if name is one else f"{place}.type", _KINDS[key], name
+                if key not in _DATA:
                     inner.append((one, place))
         pending += reversed(inner)

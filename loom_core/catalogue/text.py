@@ -11,7 +11,7 @@ from loom_core.wire.json import Json, canonical
 
 MAX_BYTES: Final = 256 * 1024
 """Of one definition, without its white space."""
-MAX_DEPTH: Final = 64
+MAX_DEPTH: Final = 128
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 
