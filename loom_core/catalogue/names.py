@@ -35,7 +35,7 @@ def check(document: Json, activities: Collection[str]) -> tuple[Plan | None, lis
         return None, [*error.problems, *_missing(found, activities)]
     called = [
         (
-            _place(document, path, target.name),
+            place_of(document, path, target.name),
             "actor type" if target.kind == "actor" else target.kind,
             target.name,
         )
@@ -62,7 +62,7 @@ def _missing(called: list[tuple[str, str, str]], activities: Collection[str]) ->
     ]
 
 
-def _place(document: Json, path: str, name: str) -> str:
+def place_of(document: Json, path: str, name: str) -> str:
     """Where below the path of a stage the name is written, or the path itself."""
     found = (place for place, _, one in _written(document, "$") if one == name and place.startswith(path))
     return next(found, path)
@@ -79,9 +79,9 @@ def _written(value: Json, path: str) -> Iterator[tuple[str, str, str]]:
         elif isinstance(value, dict):
             for key, one in value.items():
                 place = member(path, key)
-                name = one.get("type") if isinstance(one, dict) else one
-                if key in _KINDS and isinstance(name, str):
-                    yield place if name is one else f"{place}.type", _KINDS[key], name
+                choice = one.get("type") if isinstance(one, dict) else one
+                if key in _KINDS and isinstance(choice, str):
+                    yield place if choice is one else f"{place}.type", _KINDS[key], choice
                 if key not in _DATA:
                     inner.append((one, place))
         pending += reversed(inner)

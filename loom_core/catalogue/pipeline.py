@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from loom_core.catalogue.names import place_of
 from loom_core.errors import Problem
 from loom_core.notations import parse
 from loom_core.pipelines.plan import Plan
@@ -35,8 +36,12 @@ class Pipeline:
 
     @cached_property
     def calls(self) -> dict[str, str]:
-        """The pipelines it calls, as they are written, each with the path of a stage that does."""
-        return {target.name: path for target, path in self.plan.targets.items() if target.kind == "pipeline"}
+        """The pipelines it calls, as they are written, each with a path where it is."""
+        return {
+            target.name: place_of(self.definition, path, target.name)
+            for target, path in self.plan.targets.items()
+            if target.kind == "pipeline"
+        }
 
     @cached_property
     def size(self) -> int:

@@ -57,7 +57,7 @@ class Run:
     stages: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     seq: int = 0
     compensations: tuple[JsonObject, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[JsonObject, ...] = ()
     is_graph: bool = False
     """Whether its definition has nodes."""
 

@@ -11,13 +11,9 @@ from loom_core.catalogue.catalogue import Catalogue, Expected, Page
 from loom_core.catalogue.pipeline import Pipeline, Source
 from loom_core.catalogue.text import MAX_BYTES, NotJsonError, decode
 from loom_core.errors import ConflictError
+from loom_core.http.documents import ProblemDocument
 from loom_core.http.problems import problem
 from loom_core.wire.json import Json
-
-
-class Warned(BaseModel):
-    path: str
-    message: str
 
 
 class PipelineDocument(BaseModel):
@@ -29,7 +25,7 @@ class PipelineDocument(BaseModel):
     notation: str
     source: Source
     updatedAt: str | None  # noqa: N815 - the wire's spelling
-    warnings: list[Warned]
+    warnings: list[ProblemDocument]
     definition: dict[str, Any] | None = None
 
 

@@ -17,6 +17,11 @@ class RunError(BaseModel):
     message: str
 
 
+class ProblemDocument(BaseModel):
+    path: str
+    message: str
+
+
 class StageProgress(BaseModel):
     done: int
     total: int
@@ -45,7 +50,7 @@ class RunDocument(BaseModel):
     error: RunError | None
     progress: dict[str, StageProgress]
     compensations: list[CompensationDocument] = []
-    warnings: list[str] = []
+    warnings: list[ProblemDocument] = []
     createdAt: str  # noqa: N815 - the wire's spelling
     updatedAt: str  # noqa: N815 - the wire's spelling
 

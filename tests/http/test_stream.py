@@ -158,15 +158,16 @@ async def test_a_failed_stage_says_why(runs, api, run_id):
 
 async def test_what_was_undone_and_warned_of_is_in_the_run(runs, api, run_id):
     before = (await api.get(f"/runs/{run_id}")).json()
+    warning = {"path": "$.stages[2]", "message": "two shapes"}
     undone = {"stage": "Pay", "status": "failed", "error": BROKEN}
-    await runs.change(run_id, compensations=(undone,), warnings=("two shapes",))
+    await runs.change(run_id, compensations=(undone,), warnings=(warning,))
 
     after = (await api.get(f"/runs/{run_id}")).json()
     listed = (await api.get("/runs")).json()["runs"][0]
 
     assert before.keys().isdisjoint({"compensations", "warnings"})
     assert after["compensations"] == listed["compensations"] == [undone]
-    assert after["warnings"] == ["two shapes"]
+    assert after["warnings"] == [warning]
 
 
 async def test_the_nodes_of_a_graph_are_told_by_their_ids_too(runs, run_id, served):
