@@ -16,6 +16,7 @@ _KINDS: Final = {
     "condition_func": "activity",
     "actor": "actor type",
     "agent": "agent",
+    "agentType": "agent",
     "pipeline": "pipeline",
 }
 # Keys that hold an author's data, where `activity` may be a word like any other.
@@ -77,6 +78,8 @@ def _written(value: Json, path: str) -> Iterator[tuple[str, str, str]]:
         if isinstance(value, list):
             inner = [(one, f"{path}[{index}]") for index, one in enumerate(value)]
         elif isinstance(value, dict):
+            if value.get("type") == "activity" and isinstance(called := value.get("name"), str):
+                yield f"{path}.name", "activity", called
             for key, one in value.items():
                 place = member(path, key)
                 choice = one.get("type") if isinstance(one, dict) else one
