@@ -166,7 +166,7 @@ def schema_problems(schema: Json) -> list[Problem]:
     if not isinstance(schema, dict | bool):
         return []
     try:
-        Schema(schema).verify()
+        _ = Schema(schema).validator
     except InvalidError as error:
         return [Problem("$.input", problem.message) for problem in error.problems]
     return []

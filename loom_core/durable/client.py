@@ -164,7 +164,6 @@ def _run(state: OrchestrationState) -> Run:
     progress = _object(state.serialized_custom_status)
     status = _STATUS[state.runtime_status]
     failure = state.failure_details
-    payload = call.get("payload", {})
     return Run(
         id=state.instance_id,
         pipeline=call.get("pipeline", ""),
@@ -172,16 +171,15 @@ def _run(state: OrchestrationState) -> Run:
         status=status,
         created=state.created_at,
         updated=state.last_updated_at,
-        input=payload.get("input"),
+        input=call.get("payload", {}).get("input"),
         output=_decode(state.serialized_output) if status == "completed" else None,
         error={"type": failure.error_type.rpartition(".")[2], "message": failure.message}
         if failure and status == "failed"
         else None,
         stages=progress.get("stages", {}),
         seq=progress.get("seq", 0),
-        compensations=tuple(progress.get("compensations", ())),
-        warnings=tuple(progress.get("warnings", ())),
-        is_graph="nodes" in payload.get("definition", ()),
+        notes={key: progress[key] for key in ("compensations", "warnings") if progress.get(key)},
+        is_graph="nodes" in call.get("payload", {}).get("definition", ()),
     )
 
 

@@ -56,8 +56,8 @@ class Run:
     error: JsonObject | None = None
     stages: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     seq: int = 0
-    compensations: tuple[JsonObject, ...] = ()
-    warnings: tuple[JsonObject, ...] = ()
+    notes: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What was published beside the stages: `compensations` and `warnings`, each a list, if there are any."""
     is_graph: bool = False
     """Whether its definition has nodes."""
 

@@ -75,8 +75,7 @@ def document(run: Run, *, brief: bool = False) -> dict[str, Json]:
         **({} if brief else {"input": run.input, "output": run.output}),
         "error": run.error,
         "progress": {name: _progress(stage) for name, stage in run.stages.items()},
-        **({"compensations": run.compensations} if run.compensations else {}),
-        **({"warnings": run.warnings} if run.warnings else {}),
+        **run.notes,
         "createdAt": _iso(run.created),
         "updatedAt": _iso(run.updated),
     }

@@ -160,7 +160,7 @@ async def test_what_was_undone_and_warned_of_is_in_the_run(runs, api, run_id):
     before = (await api.get(f"/runs/{run_id}")).json()
     warning = {"path": "$.stages[2]", "message": "two shapes"}
     undone = {"stage": "Pay", "status": "failed", "error": BROKEN}
-    await runs.change(run_id, compensations=(undone,), warnings=(warning,))
+    await runs.change(run_id, notes={"compensations": [undone], "warnings": [warning]})
 
     after = (await api.get(f"/runs/{run_id}")).json()
     listed = (await api.get("/runs")).json()["runs"][0]
