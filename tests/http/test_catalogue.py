@@ -332,6 +332,34 @@ FULL = {
     ],
     "output": "{{ stages.C }}",
 }
+STEPS = {
+    "name": "fresh",
+    "version": "1.0",
+    "steps": [
+        {"type": "activity", "id": "a", "name": "noop", "output": "found", "retry": {"maxAttempts": 2}},
+        {"type": "condition", "if": "{{ found.x }}", "then": [{"type": "wait", "duration": 5}], "else": []},
+        {"type": "parallel", "branches": [[{"type": "activity", "activity": "noop", "input": {"y": 1}}]]},
+        {
+            "type": "loop",
+            "over": "{{ found.all }}",
+            "as": "one",
+            "steps": [{"type": "pipeline", "pipeline": "noop"}],
+        },
+    ],
+}
+GRAPH = {
+    "name": "fresh",
+    "nodes": [
+        {"nodeId": "a", "function": "noop", "outputs": 1, "metadata": {"execution_mode": "sequential"}},
+        {
+            "nodeId": "b",
+            "pipeline": "noop",
+            "inputs": 1,
+            "metadata": {"execution_mode": "loop", "loop_type": "while"},
+        },
+    ],
+    "connections": [{"sourceNodeId": "a", "sourcePort": 0, "targetNodeId": "b", "targetPort": 0}],
+}
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("$.a[?"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -347,8 +375,8 @@ def places(document, path=()):
             yield from places(value, (*path, key))
 
 
-def changed(path, value):
-    document = copy.deepcopy(FULL)
+def changed(document, path, value):
+    document = copy.deepcopy(document)
     target = document
     for key in path[:-1]:
         target = target[key]
@@ -358,10 +386,12 @@ def changed(path, value):
     return document
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(path=st.sampled_from(list(places(FULL))), value=json_values)
-async def test_whatever_stands_anywhere_in_a_definition_it_is_stored_or_told_what_is_wrong(api, path, value):
-    body = json.dumps(changed(path, value)).encode()
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), value=json_values)
+async def test_whatever_stands_anywhere_in_a_definition_it_is_stored_or_told_what_is_wrong(api, data, value):
+    document = data.draw(st.sampled_from([FULL, STEPS, GRAPH]))
+    path = data.draw(st.sampled_from(list(places(document))))
+    body = json.dumps(changed(document, path, value)).encode()
 
     answer = await api.put("/pipelines/fresh", content=body, headers=JSON)
 
@@ -380,3 +410,11 @@ async def test_any_bytes_are_refused_and_never_our_fault(api, body):
 
 def test_limits_are_as_the_documentation_says():
     assert (limits.MAX_NESTED, limits.MAX_LIBRARY, limits.MAX_LIBRARY_BYTES) == (8, 64, 1024 * 1024)
+
+
+@pytest.mark.parametrize("document", [FULL, STEPS, GRAPH], ids=["stages", "steps", "graph"])
+async def test_a_definition_in_any_notation_is_stored(api, document):
+    stored = await put(api, document)
+
+    assert stored.status_code == 201, stored.text
+    assert stored.json()["label"] == document.get("version", "")
