@@ -56,7 +56,8 @@ class Catalogue:
             raise NotFoundError(f"the pipeline {name!r} has no version {version!r}")
         if found is None:
             names = sorted({*self.shipped, *(str(one["name"]) for one in await self._stored.names(100, ""))})
-            there = f"there are: {', '.join(names)}" if names else "there are none"
+            more = ", …" if len(names) > 20 else ""
+            there = f"there are: {', '.join(names[:20])}{more}" if names else "there are none"
             raise NotFoundError(f"{unknown('pipeline', name, names)}; {there}")
         return found
 

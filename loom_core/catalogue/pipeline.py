@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from loom_core.catalogue.names import place_of
+from loom_core.catalogue.names import calls
 from loom_core.errors import Problem
 from loom_core.notations import parse
 from loom_core.pipelines.plan import Plan
@@ -37,11 +37,7 @@ class Pipeline:
     @cached_property
     def calls(self) -> dict[str, str]:
         """The pipelines it calls, as they are written, each with a path where it is."""
-        return {
-            target.name: place_of(self.definition, path, target.name)
-            for target, path in self.plan.targets.items()
-            if target.kind == "pipeline"
-        }
+        return {name: path for path, kind, name in calls(self.plan, self.definition) if kind == "pipeline"}
 
     @cached_property
     def size(self) -> int:

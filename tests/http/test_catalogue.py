@@ -291,6 +291,7 @@ BAD = [
     (b'{"name": "fresh", "stages": ' + b"[" * 900 + b"]" * 900 + b"}", JSON, 422),
     (b'{"name": "fresh", "description": "' + b"x" * 300_000 + b'"}', JSON, 422),
     (b'{"name": "' + b"x" * 2_000_000 + b'"}', JSON, 413),
+    (b'{"name": "fresh", "stages": [' + b"0," * 100_000 + b"0]}", JSON, 422),
     (GOOD, {"Content-Type": "text/plain"}, 415),
     (GOOD, {}, 415),
 ]
