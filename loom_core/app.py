@@ -1,6 +1,5 @@
 """The composition root: settings choose the adapters, folders hold what the app defines."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +7,14 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from loom_core.activities import Activities, load_folder, load_modules
+from loom_core.catalogue.catalogue import Catalogue
+from loom_core.catalogue.shipped import load_pipelines
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.application import application
-from loom_core.http.pipelines import Shipped
-from loom_core.notations import parse
 from loom_core.ports.blobs import BlobStore
 from loom_core.ports.state import StateStore
 from loom_core.settings import Settings
 from loom_core.watches import Watches
-from loom_core.wire.json import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class App:
     state: StateStore
     activities: Activities
     watches: Watches
-    pipelines: Mapping[str, Shipped]
+    pipelines: Catalogue
     http: ASGIApp
 
 
@@ -51,57 +49,10 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
         cache=settings.data / "compiled",
         own=[watches.activity],
     )
-    pipelines = load_pipelines(root / "pipelines", activities.names)
+    shipped = load_pipelines(root / "pipelines", activities.names)
+    pipelines = Catalogue(shipped, activities.names, state)
     http = application(pipelines, activities.resolve, activities.refer)
     return App(settings, state, activities, watches, pipelines, http)
-
-
-def load_pipelines(folder: Path, activities: frozenset[str]) -> dict[str, Shipped]:
-    """Parse every `*.json` of the folder; a pipeline's name is the one in its document.
-
-    Raises InvalidError with all problems: of JSON, of definitions, activities that do not exist, names that
-    are taken.
-    """
-    problems: list[Problem] = []
-    found: dict[str, tuple[Path, Shipped]] = {}
-    for path in sorted(folder.glob("*.json")):
-        own: list[Problem] = []
-        shipped = _load_pipeline(path, activities, own)
-        problems += [Problem(str(path), str(problem)) for problem in own]
-        if shipped is None:
-            continue
-        other = found.setdefault(shipped.name, (path, shipped))[0]
-        if other != path:
-            problems.append(Problem(str(path), f"{other} also defines a pipeline {shipped.name!r}"))
-    if problems:
-        raise InvalidError(problems)
-    return {name: shipped for name, (_, shipped) in found.items()}
-
-
-def _load_pipeline(path: Path, activities: frozenset[str], problems: list[Problem]) -> Shipped | None:
-    try:
-        document = json.loads(path.read_bytes())
-    except ValueError as error:
-        problems.append(Problem("$", f"not JSON: {error}"))
-        return None
-    plan = _collect(problems, lambda: parse(document), None)
-    problems += _missing(document, activities)
-    return plan and Shipped(plan.name, plan.version, document, plan.input_schema, plan.warnings)
-
-
-def _missing(document: Json, activities: frozenset[str]) -> list[Problem]:
-    """Every activity that is called and does not exist, whatever else is wrong with the definition."""
-    stages = document.get("stages") if isinstance(document, dict) else None
-    called = [
-        (index, stage.get("activity"))
-        for index, stage in enumerate(stages if isinstance(stages, list) else ())
-        if isinstance(stage, dict)
-    ]
-    return [
-        Problem(f"$.stages[{index}].activity", f"there is no activity {name!r}")
-        for index, name in called
-        if isinstance(name, str) and name not in activities
-    ]
 
 
 def _blobs(settings: Settings) -> BlobStore:

@@ -44,7 +44,7 @@ class Schema:
     def check(self, value: Json) -> None:
         """Raises InvalidError with every problem (MAX_PROBLEMS at most) and its path."""
         try:
-            errors = islice(self._validator.iter_errors(value), MAX_PROBLEMS)
+            errors = islice(self.validator.iter_errors(value), MAX_PROBLEMS)
             problems = [Problem(json_path(error.instance_path), error.message) for error in errors]
         except ValueError as error:
             raise InvalidError(f"not plain JSON: {error}") from None
@@ -52,7 +52,8 @@ class Schema:
             raise InvalidError(problems)
 
     @cached_property
-    def _validator(self) -> "Validator":
+    def validator(self) -> "Validator":
+        """Raises InvalidError if this is no JSON Schema."""
         import jsonschema_rs as rs  # noqa: PLC0415 - only WASM activities pay for it
 
         try:

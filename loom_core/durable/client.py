@@ -77,7 +77,8 @@ class DurableRuns:
             "version": start.version,
             "request": start.request,
             "created": time.time(),
-            "payload": {"run": run_id, "definition": start.definition, "input": start.input},
+            "payload": {"run": run_id, "definition": start.definition, "input": start.input}
+            | ({"library": start.library} if start.library else {}),
         }
         try:
             with _grpc_errors():
@@ -232,6 +233,8 @@ def _run(state: OrchestrationState) -> Run:
         error=error if status == "failed" else None,
         stages=progress.get("stages", {}),
         seq=progress.get("seq", 0),
+        notes={key: progress[key] for key in ("compensations", "warnings") if progress.get(key)},
+        is_graph="nodes" in call.get("payload", {}).get("definition", ()),
     )
 
 

@@ -22,17 +22,23 @@ RUN_ID = re.compile(r"run-[0-9a-z]{26}")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a run is to do. `definition` is the pipeline's document, which the run carries with it."""
+    """What a run is to do. `definition` is the pipeline's document, which the run carries with it.
+
+    `library` holds the definitions of the pipelines that it calls, by how they are written; `asked` is the
+    version that was asked for, if one was.
+    """
 
     pipeline: str
     version: str
     definition: JsonObject
     input: Json
+    library: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    asked: str | None = None
 
     @property
     def request(self) -> str:
-        """Equal for equal requests, whatever version of the pipeline they met."""
-        return digest([self.pipeline, self.input])
+        """Equal for equal requests, whatever version of the pipeline they met, unless they asked for one."""
+        return digest([self.pipeline, self.input, *([self.asked] if self.asked else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,10 @@ class Run:
     error: JsonObject | None = None
     stages: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     seq: int = 0
+    notes: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What was published beside the stages: `compensations` and `warnings`, each a list, if there are any."""
+    is_graph: bool = False
+    """Whether its definition has nodes."""
 
     @property
     def is_finished(self) -> bool:

@@ -1,13 +1,12 @@
 """The FastAPI application, as it is mounted under /api."""
 
-from collections.abc import Mapping
-
 from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from loom_core.catalogue.catalogue import Catalogue
 from loom_core.durable.runs import Runs
-from loom_core.http import health, pipelines, problems, runs
+from loom_core.http import definitions, health, pipelines, problems, runs, schemas
 from loom_core.http.documents import Rewrite
 from loom_core.http.limits import BodyLimit
 
@@ -28,7 +27,7 @@ _SCOPE_KEYS = (
 )
 
 
-def application(shipped: Mapping[str, pipelines.Shipped], resolve: Rewrite, refer: Rewrite) -> ASGIApp:
+def application(catalogue: Catalogue, resolve: Rewrite, refer: Rewrite) -> ASGIApp:
     """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`.
 
     `refer` puts references in the place of the long strings of a large document that a run is given, and
@@ -44,7 +43,8 @@ def application(shipped: Mapping[str, pipelines.Shipped], resolve: Rewrite, refe
     )
     app.state.resolve, app.state.refer = resolve, refer
     problems.install(app)
-    for routes in (health.routes, pipelines.router(shipped), runs.routes):
+    pipelines_ = (definitions.router(catalogue), pipelines.router(catalogue))
+    for routes in (health.routes, *pipelines_, runs.routes, schemas.routes):
         app.include_router(routes)
     return BodyLimit(app)
 

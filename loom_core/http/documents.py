@@ -9,14 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from loom_core.durable.runs import Run, Status
-from loom_core.wire.json import Json
-
-
-class StageProgress(BaseModel):
-    done: int
-    total: int
-    skipped: int
-    failed: int
+from loom_core.wire.json import Json, JsonObject
 
 
 class RunError(BaseModel):
@@ -24,8 +17,29 @@ class RunError(BaseModel):
     message: str
 
 
+class ProblemDocument(BaseModel):
+    path: str
+    message: str
+
+
+class StageProgress(BaseModel):
+    done: int
+    total: int
+    skipped: int
+    failed: int
+    error: RunError | None = None
+
+
+class CompensationDocument(BaseModel):
+    """What became of undoing a stage."""
+
+    stage: str
+    status: str
+    error: RunError | None = None
+
+
 class RunDocument(BaseModel):
-    """A run; in a list `input` and `output` are left out."""
+    """A run; a list leaves out `input` and `output`. `compensations` and `warnings` are there if any are."""
 
     runId: str  # noqa: N815 - the wire's spelling
     pipeline: str
@@ -35,6 +49,8 @@ class RunDocument(BaseModel):
     output: Any = None
     error: RunError | None
     progress: dict[str, StageProgress]
+    compensations: list[CompensationDocument] = []
+    warnings: list[ProblemDocument] = []
     createdAt: str  # noqa: N815 - the wire's spelling
     updatedAt: str  # noqa: N815 - the wire's spelling
 
@@ -58,7 +74,8 @@ def document(run: Run, *, brief: bool = False) -> dict[str, Json]:
         "status": run.status,
         **({} if brief else {"input": run.input, "output": run.output}),
         "error": run.error,
-        "progress": {name: {k: stage.get(k, 0) for k in _COUNTS} for name, stage in run.stages.items()},
+        "progress": {name: _progress(stage) for name, stage in run.stages.items()},
+        **run.notes,
         "createdAt": _iso(run.created),
         "updatedAt": _iso(run.updated),
     }
@@ -74,6 +91,11 @@ async def referred(value: Json, request: Request) -> Json:
     """The document as a run is given it: of a large one, the long strings lie in the blob store."""
     refer: Rewrite = request.app.state.refer
     return await refer(value)
+
+
+def _progress(stage: JsonObject) -> JsonObject:
+    error = stage.get("error")
+    return {key: stage.get(key, 0) for key in _COUNTS} | ({} if error is None else {"error": error})
 
 
 def _iso(moment: datetime) -> str:

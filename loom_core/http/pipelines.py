@@ -1,8 +1,6 @@
-"""The pipelines this app ships, and starting runs of them."""
+"""Starting runs of pipelines."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Header, Request
@@ -10,29 +8,15 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from loom_core.activities.schema import Schema
+from loom_core.catalogue.catalogue import Catalogue
 from loom_core.durable.runs import Start
-from loom_core.errors import InvalidError, NotFoundError, Problem
+from loom_core.errors import InvalidError, Problem
 from loom_core.http.documents import RunDocument, referred, whole
 from loom_core.http.runs import runs_of
-from loom_core.wire.json import Json, JsonObject, canonical
+from loom_core.wire.json import Json, canonical
 
 MAX_WAIT: Final = 220
 """Seconds. Azure's front end gives up on a silent request after about 230."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shipped:
-    """A pipeline of this app: its document, and what parsing it told."""
-
-    name: str
-    version: str
-    definition: JsonObject
-    input_schema: Json = None
-    warnings: tuple[Problem, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        warnings = [{"path": w.path, "message": w.message} for w in self.warnings]
-        return {"name": self.name, "version": self.version, "warnings": warnings}
 
 
 def _finite(value: Any) -> Any:
@@ -49,20 +33,14 @@ class StartRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     input: FiniteJson = Field(default_factory=dict[str, Any])
+    version: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="A digest, 8 digits and more of one, or a label; without it the current version"
+    )
 
 
-def router(shipped: Mapping[str, Shipped]) -> APIRouter:
-    """Routes over these pipelines, by name."""
+def router(catalogue: Catalogue) -> APIRouter:
+    """Routes over the pipelines of this catalogue."""
     routes = APIRouter(prefix="/pipelines", tags=["pipelines"])
-
-    @routes.get("")
-    async def list_pipelines() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        return {"pipelines": [pipeline.document() for pipeline in shipped.values()]}
-
-    @routes.get("/{name}")
-    async def get_pipeline(name: str) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        pipeline = _find(shipped, name)
-        return {**pipeline.document(), "definition": pipeline.definition}
 
     @routes.post(
         "/{name}/runs",
@@ -81,10 +59,10 @@ def router(shipped: Mapping[str, Shipped]) -> APIRouter:
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
         prefer: Annotated[str | None, Header(description=f"wait=SECONDS, at most {MAX_WAIT}")] = None,
     ) -> JSONResponse:
-        pipeline, runs = _find(shipped, name), runs_of(request)
-        check_input(pipeline.input_schema, body.input)
-        taken = await referred(body.input, request)
-        start = Start(pipeline.name, pipeline.version, pipeline.definition, taken)
+        pipeline, runs = await catalogue.get(name, body.version), runs_of(request)
+        check_input(pipeline.plan.input_schema, body.input)
+        library, taken = await catalogue.library(pipeline), await referred(body.input, request)
+        start = Start(name, pipeline.version, pipeline.definition, taken, library, body.version)
         run_id, _ = await runs.start(start, idempotency_key)
         seconds = preferred_wait(prefer)
         run = await (runs.wait(run_id, seconds) if seconds else runs.get(run_id))
@@ -110,11 +88,3 @@ def preferred_wait(prefer: str | None) -> int:
     """Seconds of RFC 7240's `wait` preference; what cannot be understood is ignored, as the RFC asks."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", prefer or "", re.ASCII)
     return min(int(found[1]), MAX_WAIT) if found else 0
-
-
-def _find(shipped: Mapping[str, Shipped], name: str) -> Shipped:
-    if name not in shipped:
-        raise NotFoundError(
-            f"there is no pipeline {name!r}; there are: {', '.join(sorted(shipped)) or 'none'}"
-        )
-    return shipped[name]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from loom_core.durable.runs import Run, Runs
 from loom_core.http.documents import document
-from loom_core.wire.json import Json, dump
+from loom_core.wire.json import Json, JsonObject, dump
 
 END: Final = "end"
 HEARTBEAT: Final = 10.0
@@ -21,23 +21,36 @@ FASTEST, SLOWEST = 0.05, 1.0
 def events(run: Run, seen: int) -> Iterator[tuple[int, str, dict[str, Json]]]:
     """What happened after publication `seen`, in order: (number, name, data).
 
-    Each data has one stage, in the form of a run's progress: merging them keeps a copy of it up to date.
+    Each data of a `stage.*` has one stage, in the form of a run's progress: merging them keeps a copy of it
+    up to date. A graph's nodes are also told as `node_executed` and `execution_error`, by their ids.
     """
     found: list[tuple[int, int, str, dict[str, Json]]] = []
     for name, stage in run.stages.items():
         counts: dict[str, Json] = {
             key: stage.get(key) for key in ("status", "done", "total", "skipped", "failed")
         }
+        if stage.get("error") is not None:
+            counts["error"] = stage["error"]
         data: dict[str, Json] = {"stages": {name: counts}}
         started, moved, finished = (_number(stage.get(key)) for key in ("started", "at", "finished"))
         if started > seen:
             found.append((started, 0, "stage.started", data))
         if max(seen, started) < moved != finished:
             found.append((moved, 1, "stage.progress", data))
-        if finished > seen:
+        if finished > max(seen, started):  # what a loop started again has not finished
             found.append((finished, 2, "stage.finished", data))
+            if run.is_graph:
+                found.append((finished, 3, *_signal(name, stage)))
     found.sort(key=lambda event: event[:2])
     return ((number, name, data) for number, _, name, data in found)
+
+
+def _signal(node: str, stage: JsonObject) -> tuple[str, dict[str, Json]]:
+    """What a graph's node is said to have done at its end."""
+    status, at = stage.get("status"), stage.get("finished")
+    if status == "failed":
+        return "execution_error", {"nodeId": node, "error": stage.get("error"), "at": at}
+    return "node_executed", {"nodeId": node, "status": status, "at": at}
 
 
 def _number(value: Any) -> int:

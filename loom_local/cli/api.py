@@ -71,6 +71,13 @@ class Api:
         """Send a JSON document to `path`, and answer the one that comes back."""
         return self._json("POST", path, json.dumps(document).encode(), headers)
 
+    def put(self, path: str, document: bytes) -> Any:
+        """Store a JSON document, as it is written, at `path`, and answer the one that comes back."""
+        return self._json("PUT", path, document)
+
+    def delete(self, path: str) -> None:
+        self._json("DELETE", path)
+
     def events(self, path: str, *, last_id: str = "") -> Iterator[Event]:
         """Yield the events at `path` that came after `last_id`, until the host ends the stream.
 

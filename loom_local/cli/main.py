@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "diagram": "Draw a pipeline as a Mermaid flowchart.",
     "dev": "Serve a function app on this machine, and reload it when it changes.",
+    "pipelines": "List, show and store the pipelines of a host.",
     "run": "Run a pipeline and wait for its result.",
     "runs": "List, show and steer runs.",
     "send": "Send a message to a queue.",
+    "validate": "Check pipeline files without running them.",
 }
 
 

@@ -28,6 +28,7 @@ DRAWN_LINES = 50  # what is drawn on a terminal; anything else that reads us get
 @click.command()
 @click.argument("pipeline")
 @click.option("--input", "payload", default="{}", callback=json_option, help="JSON, @FILE, or - for stdin.")
+@click.option("--version", help="Not the current version: a digest, 8 digits and more of one, or a label.")
 @click.option("--url", help="The host to run on (else LOOM_URL, else http://127.0.0.1:7071 if it answers).")
 @click.option("--key", help="Idempotency key: the same key gives the same run.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the output as JSON.")
@@ -40,6 +41,7 @@ def run(
     *,
     pipeline: str,
     payload: Any,
+    version: str | None,
     url: str | None,
     key: str | None,
     output: Path | None,
@@ -69,7 +71,12 @@ def run(
     document: Mapping[str, Any] = {}
     try:
         with _host(url, app, data, scratch=scratch, own=own, detach=detach) as api:
-            document = _start(api, pipeline, payload, key or str(uuid.uuid4()))
+            document = _start(
+                api,
+                pipeline,
+                {"input": payload} | ({"version": version} if version else {}),
+                key or str(uuid.uuid4()),
+            )
             if not detach:
                 document = _watch(api, document["runId"])
     except KeyboardInterrupt:
@@ -125,13 +132,13 @@ def _answers(api: Api) -> bool:
         return False
 
 
-def _start(api: Api, pipeline: str, payload: Any, key: str) -> Mapping[str, Any]:
+def _start(api: Api, pipeline: str, request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Start the run; the key makes it safe to ask again when the connection broke before the answer."""
     for attempt in range(ATTEMPTS):
         try:
             return api.post(
                 f"/api/pipelines/{segment(pipeline)}/runs",
-                {"input": payload},
+                request,
                 headers={"Idempotency-Key": key},
             )
         except UnreachableError:

@@ -32,7 +32,7 @@ def test_an_app_is_what_its_folders_hold(folder):
 
     app = compose(folder, {})
 
-    assert app.pipelines["one"].definition == ONE
+    assert app.pipelines.shipped["one"].definition == ONE
     assert app.activities.names == {"noop"}
     assert app.settings.data == folder / ".loom"
 
@@ -54,14 +54,14 @@ def test_every_wrong_pipeline_is_named_with_its_file(folder):
 
 
 def test_a_missing_activity_is_told_at_its_place_beside_everything_else_that_is_wrong(folder):
-    stages = [{"name": "A", "activity": "nope"}, {"name": "B", "activity": "noop", "after": ["Z"]}]
+    stages = [{"name": "A", "activity": "nop"}, {"name": "B", "activity": "noop", "after": ["Z"]}]
     write(folder, "wrong.json", {"name": "wrong", "stages": stages})
 
     with pytest.raises(InvalidError) as error:
         compose(folder, {})
 
     assert {problem.message for problem in error.value.problems} == {
-        "$.stages[0].activity: there is no activity 'nope'",
+        "$.stages[0].activity: there is no activity 'nop'; did you mean 'noop'?",
         "$.stages[1].after[0]: there is no stage 'Z'",
     }
 
@@ -152,3 +152,38 @@ def test_public_names_load_when_they_are_used():
     assert callable(activity)
     with pytest.raises(AttributeError):
         loom_core.nothing  # noqa: B018 - the access is the test
+
+
+def calling(name, *others):
+    return {"name": name, "stages": [{"name": f"S{i}", "pipeline": one} for i, one in enumerate(others)]}
+
+
+def test_shipped_pipelines_may_call_each_other_in_any_order(folder):
+    write(folder, "a.json", calling("a", "z"))
+    write(folder, "z.json", calling("z", "one"))
+    write(folder, "one.json", ONE)
+
+    assert set(compose(folder, {}).pipelines.shipped) == {"a", "one", "z"}
+
+
+def test_shipped_pipelines_that_cannot_call_what_they_name_stop_the_app(folder):
+    write(folder, "a.json", calling("a", "b"))
+    write(folder, "b.json", calling("b", "a"))
+    write(folder, "c.json", calling("c", "nothing"))
+
+    with pytest.raises(InvalidError) as error:
+        compose(folder, {})
+
+    told = {Path(problem.path).name: problem.message for problem in error.value.problems}
+    assert told == {
+        "a.json": "$.stages[0].pipeline: pipelines that call each other: a -> b -> a",
+        "b.json": "$.stages[0].pipeline: pipelines that call each other: b -> a -> b",
+        "c.json": "$.stages[0].pipeline: there is no pipeline 'nothing'",
+    }
+
+
+def test_a_key_that_is_given_twice_stops_the_app(folder):
+    write(folder, "twice.json", '{"name": "a", "name": "b"}')
+
+    with pytest.raises(InvalidError, match=r"twice.json: \$.name: is given twice"):
+        compose(folder, {})

@@ -31,6 +31,7 @@ class Host:
     resumed_from: list = field(default_factory=list)
     finished: bool = False
     pages: dict = field(default_factory=dict)
+    documents: dict = field(default_factory=dict)
 
     def document(self) -> dict:
         ended = self.outcome if self.finished else {"status": "running"}
@@ -58,10 +59,22 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - the wh
                 self.stream()
             elif path == "/api/runs/run-a":
                 self.answer(200, host.document())
-            elif path == "/api/runs":
+            elif path == "/api/runs" or (path.startswith("/api/pipelines") and query in host.pages):
                 self.answer(200, host.pages[query])
+            elif path in host.documents:
+                self.answer(200, host.documents[path])
             else:
                 self.answer(404, {"title": "Not found", "detail": f"there is no {path}"})
+
+        def do_PUT(self):
+            host.requests.append(("PUT", self.path))
+            host.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(*(host.refusal or (201, host.documents[self.path])))
+
+        def do_DELETE(self):
+            host.requests.append(("DELETE", self.path))
+            self.send_response(204)
+            self.end_headers()
 
         def do_POST(self):
             host.requests.append(("POST", self.path))

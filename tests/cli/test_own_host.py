@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loom_local.cli.child import child_host
+from loom_local.cli.api import Api
+from loom_local.cli.child import COMMAND, READY, child_host
 
 ROOT = Path(__file__).parents[2]
 PIPELINES = {
@@ -106,3 +107,25 @@ def test_an_app_that_is_none_is_refused_with_the_reason(tmp_path):
 
     assert code == 3
     assert "function_app.py" in stderr
+
+
+def test_a_pipeline_that_was_stored_survives_a_killed_host_and_runs_with_all_it_calls(app, tmp_path):
+    inner = {"name": "inner", "stages": [{"name": "Echo", "activity": "echo"}]}
+    newer = {**inner, "description": "newer", "stages": [{"name": "Echo", "activity": "echo", "input": 1}]}
+    outer = {"name": "outer", "stages": [{"name": "Sub", "pipeline": "inner", "input": "$.said"}]}
+    arguments = ["--app", str(app), "--data", str(tmp_path)]
+    with subprocess.Popen([*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+        url = next(found[1].decode() for line in host.stdout if (found := READY.search(line)))
+        for document in (inner, outer, newer):
+            Api(url).put(f"/api/pipelines/{document['name']}", json.dumps(document).encode())
+        host.kill()
+
+    with child_host(arguments) as url:
+        versions = Api(url).get("/api/pipelines/inner/versions")["pipelines"]
+        kept = Api(url).get(f"/api/pipelines/inner?version={versions[1]['version'][:8]}")
+        run = Api(url).post(
+            "/api/pipelines/outer/runs", {"input": {"said": "hello"}}, headers={"Prefer": "wait=30"}
+        )
+
+    assert kept["definition"] == inner
+    assert (run["status"], run["output"]) == ("completed", 1)

@@ -185,3 +185,9 @@ def test_an_address_that_is_none_is_a_usage_error(loom):
     result = loom(run, "count", "--url", "ftp://example")
 
     assert result.exit_code == 2
+
+
+def test_a_version_can_be_asked_for(host, loom):
+    loom(run, "count", "--version", "1.0")
+
+    assert host.bodies == [{"input": {}, "version": "1.0"}]

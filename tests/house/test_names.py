@@ -35,7 +35,10 @@ def test_every_public_name_is_there():
 @pytest.mark.parametrize(
     "module",
     ["loom_core", "loom_core.errors", "loom_core.wire.commands", "loom_core.wire.json"]
-    + [f"loom_local.cli.{name}" for name in ("main", "run", "runs", "send")],
+    + [
+        f"loom_local.cli.{name}"
+        for name in ("diagram", "main", "pipelines", "run", "runs", "send", "validate")
+    ],
 )
 def test_a_light_module_imports_nothing_heavy(module):
     assert imported_by(f"import {module}").isdisjoint(HEAVY)

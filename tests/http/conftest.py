@@ -8,17 +8,22 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from loom_core.adapters.memory import MemoryStateStore
+from loom_core.catalogue.catalogue import Catalogue
+from loom_core.catalogue.pipeline import Pipeline, read
 from loom_core.durable.runs import Page, Run, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, NotFoundError, Problem, UnavailableError
 from loom_core.http.application import Delegate, application
-from loom_core.http.pipelines import Shipped
+
+
+def definition(name, **more):
+    return {"name": name, "stages": [{"name": "Only", "activity": "noop"}], **more}
+
 
 SHIPPED = {
-    "audit": Shipped(
-        "audit", "v1", {"name": "audit", "stages": []}, warnings=(Problem("$.stages", "no concurrency"),)
-    ),
-    "noop": Shipped("noop", "v2", {"name": "noop"}),
-    "strict": Shipped("strict", "v3", {"name": "strict"}, {"properties": {"path": {"type": "string"}}}),
+    "audit": Pipeline("audit", "v1", definition("audit"), warnings=(Problem("$.stages", "no concurrency"),)),
+    "noop": read(definition("noop")),
+    "strict": read(definition("strict", input={"properties": {"path": {"type": "string"}}})),
 }
 
 
@@ -27,6 +32,7 @@ class MemoryRuns:
 
     def __init__(self):
         self.runs, self.requests, self.events, self.controls, self.is_up = {}, {}, [], [], True
+        self.started = []
         self._changed = asyncio.Condition()
 
     async def change(self, run_id, **fields):
@@ -40,6 +46,7 @@ class MemoryRuns:
             if self.requests[run_id] != start.request:
                 raise ConflictError("this Idempotency-Key belongs to another input")
             return run_id, False
+        self.started.append(start)
         moment = datetime(2027, 1, 1, 12, 30, tzinfo=UTC)
         self.requests[run_id] = start.request
         self.runs[run_id] = Run(
@@ -101,24 +108,48 @@ def runs():
     return MemoryRuns()
 
 
-@pytest.fixture
-async def api(runs):
-    inner = application(SHIPPED, resolve, refer)
+def catalogue_of(store, **clocks):
+    return Catalogue(SHIPPED, frozenset({"noop"}), store, **clocks)
+
+
+def api_of(catalogue, runs):
+    inner = application(catalogue, resolve, refer)
 
     async def outer(scope, receive, send):
         await Delegate(inner, runs)(scope | {"path_params": {"left": "over"}}, receive, send)
 
     transport = httpx.ASGITransport(app=outer, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://loom/api") as client:
+    return httpx.AsyncClient(transport=transport, base_url="http://loom/api")
+
+
+@pytest.fixture
+def store():
+    return MemoryStateStore()
+
+
+@pytest.fixture
+async def api(runs, store):
+    async with api_of(catalogue_of(store), runs) as client:
         yield client
 
 
 @pytest.fixture
-async def served(runs):
+def catalogue():
+    """Makes a catalogue over a store: one for each process."""
+    return catalogue_of
+
+
+@pytest.fixture
+def client_of():
+    return api_of
+
+
+@pytest.fixture
+async def served(runs, store):
     """The address of a real server: the in-process transport of httpx does not stream."""
     import uvicorn
 
-    inner = application(SHIPPED, resolve, refer)
+    inner = application(catalogue_of(store), resolve, refer)
 
     async def outer(scope, receive, send):
         await Delegate(inner, runs)(scope, receive, send)

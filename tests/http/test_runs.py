@@ -172,7 +172,7 @@ async def test_the_pipelines_of_the_app_are_shown(api):
     one = (await api.get("/pipelines/audit")).json()
 
     assert [p["name"] for p in listed["pipelines"]] == ["audit", "noop", "strict"]
-    assert one["definition"] == {"name": "audit", "stages": []}
+    assert one["definition"] == {"name": "audit", "stages": [{"name": "Only", "activity": "noop"}]}
     assert one["warnings"] == [{"path": "$.stages", "message": "no concurrency"}]
 
 

@@ -7,8 +7,8 @@ import pytest
 from loom_core.http.stream import _encode, events
 
 
-def stage(status, started=0, at=0, finished=0, *, done=0, total=0):
-    return {
+def stage(status, started=0, at=0, finished=0, *, done=0, total=0, **more):
+    return {**more,
         "status": status, "started": started, "at": at, "finished": finished,
         "done": done, "total": total, "skipped": 0, "failed": 0,
     }  # fmt: skip
@@ -140,3 +140,60 @@ async def test_every_resumption_point_leads_to_the_same_end(runs, run_id):
             _, seen = _encode(runs.runs[run_id], seen)
 
         assert whole <= told
+
+
+BROKEN = {"type": "ValueError", "message": "no such file"}
+
+
+async def test_a_failed_stage_says_why(runs, api, run_id):
+    await publish(runs, run_id, 2, list=stage("failed", 1, 2, 2, error=BROKEN), scan=stage("pending"))
+
+    told = list(events(await runs.get(run_id), 1))
+    shown = (await api.get(f"/runs/{run_id}")).json()["progress"]
+
+    assert [(name, data["stages"]["list"]["error"]) for _, name, data in told] == [("stage.finished", BROKEN)]
+    assert shown["list"] == {"done": 0, "total": 0, "skipped": 0, "failed": 0, "error": BROKEN}
+    assert "error" not in shown["scan"]
+
+
+async def test_what_was_undone_and_warned_of_is_in_the_run(runs, api, run_id):
+    before = (await api.get(f"/runs/{run_id}")).json()
+    warning = {"path": "$.stages[2]", "message": "two shapes"}
+    undone = {"stage": "Pay", "status": "failed", "error": BROKEN}
+    await runs.change(run_id, notes={"compensations": [undone], "warnings": [warning]})
+
+    after = (await api.get(f"/runs/{run_id}")).json()
+    listed = (await api.get("/runs")).json()["runs"][0]
+
+    assert before.keys().isdisjoint({"compensations", "warnings"})
+    assert after["compensations"] == listed["compensations"] == [undone]
+    assert after["warnings"] == [warning]
+
+
+async def test_the_nodes_of_a_graph_are_told_by_their_ids_too(runs, run_id, served):
+    await runs.change(run_id, is_graph=True)
+    stages = {
+        "read": stage("completed", 1, 2, 2),
+        "skipped": stage("skipped", 0, 3, 3),
+        "again": stage("running", 5, 5, 4),
+        "broken": stage("failed", 1, 6, 6, error=BROKEN),
+    }
+    await publish(runs, run_id, 6, **stages)
+    await runs.change(run_id, status="failed")
+
+    told = [event async for event in read(served, run_id)]
+
+    assert [(number, data) for number, name, data in told if name == "node_executed"] == [
+        ("2", {"nodeId": "read", "status": "completed", "at": 2}),
+        ("3", {"nodeId": "skipped", "status": "skipped", "at": 3}),
+    ]
+    assert [(number, data) for number, name, data in told if name == "execution_error"] == [
+        ("6", {"nodeId": "broken", "error": BROKEN, "at": 6})
+    ]
+    assert [name for _, name, _ in told if name.startswith("stage.")].count("stage.finished") == 3
+
+
+async def test_a_run_of_stages_tells_of_no_nodes(runs, run_id):
+    await publish(runs, run_id, 2, list=stage("completed", 1, 2, 2))
+
+    assert [name for _, name, _ in events(await runs.get(run_id), 0)] == ["stage.started", "stage.finished"]
