@@ -1,6 +1,7 @@
 """What is worth keeping between two dispatches of an instance, within bounds, for one taker at a time."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from threading import Lock
 from typing import Protocol
 
@@ -20,15 +21,15 @@ class Kept[T: Sized]:
 
     def __init__(self, count: int, size: int) -> None:
         self._count, self._size = count, size
-        self._values: OrderedDict[str, T] = OrderedDict()
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
         self._total = 0
         self._lock = Lock()
 
-    def take(self, key: str) -> T | None:
+    def take(self, key: Hashable) -> T | None:
         with self._lock:
             return self._remove(key)
 
-    def put(self, key: str, value: T) -> None:
+    def put(self, key: Hashable, value: T) -> None:
         dropped: list[T | None] = []  # what they hold is freed outside the lock
         with self._lock:
             dropped.append(self._remove(key))
@@ -40,7 +41,7 @@ class Kept[T: Sized]:
     def __len__(self) -> int:
         return len(self._values)
 
-    def _remove(self, key: str) -> T | None:
+    def _remove(self, key: Hashable) -> T | None:
         value = self._values.pop(key, None)
         if value is not None:
             self._total -= value.size

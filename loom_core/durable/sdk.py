@@ -102,9 +102,7 @@ class Paused:
     count: int
     size: int
 
-    def can_go_on(
-        self, executor: "StickyExecutor", past: Sequence[pb.HistoryEvent], new: Sequence[pb.HistoryEvent]
-    ) -> bool:
+    def can_go_on(self, past: Sequence[pb.HistoryEvent], new: Sequence[pb.HistoryEvent]) -> bool:
         """Whether a full replay of `past` would lead through the very same state.
 
         A history is only ever appended to, so it is the same up to the last dispatch if it is the same
@@ -113,7 +111,6 @@ class Paused:
         """
         return (
             len(past) >= self.seen
-            and self.executor._registry is executor._registry  # noqa: SLF001
             and self.execution == _execution_of(past)
             and self.last == _digest(past[self.seen - self.count : self.seen])[0]
             and all(e.WhichOneof("eventType") in _ORDINARY for e in chain(past[self.seen :], new))
@@ -150,12 +147,12 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
     def execute(
         self, instance_id: str, old_events: Sequence[pb.HistoryEvent], new_events: Sequence[pb.HistoryEvent]
     ) -> worker.ExecutionResults:
-        paused = self.kept.take(instance_id)
-        if paused is not None and paused.can_go_on(self, old_events, new_events):
+        paused = self.kept.take((self._registry, instance_id))
+        if paused is not None and paused.can_go_on(old_events, new_events):
             results = paused.go_on(old_events, new_events)
             if results is not None:
-                size = paused.size + sum(event.ByteSize() for event in old_events[paused.seen :])
-                paused.executor._keep(paused.context, paused.execution, old_events, new_events, size)
+                size = paused.size + _size(old_events[paused.seen :])
+                paused.executor.keep(paused.context, paused.execution, old_events, new_events, size)
                 return results
         del paused
         self.process_event = self._process_first
@@ -165,8 +162,8 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
             self.__dict__.pop("process_event", None)
         context = self.__dict__.pop("_context", None)
         if context is not None:
-            size = sum(event.ByteSize() for event in old_events)
-            self._keep(context, _execution_of(chain(old_events, new_events)), old_events, new_events, size)
+            execution = _execution_of(chain(old_events, new_events))
+            self.keep(context, execution, old_events, new_events, _size(old_events))
         return results
 
     def _process_first(self, context: Any, event: pb.HistoryEvent) -> None:
@@ -175,7 +172,7 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
         del self.process_event
         self.process_event(context, event)
 
-    def _keep(
+    def keep(
         self,
         context: Any,
         execution: str,
@@ -183,13 +180,17 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
         new: Sequence[pb.HistoryEvent],
         size: int,
     ) -> None:
-        if not isinstance(context, self.keeps) or context._is_complete or self._is_suspended or not execution:  # noqa: SLF001
-            return
-        last, added = _digest(new)
-        paused = Paused(
-            self, context, execution, len(past) + len(new), last, len(new), size + added
-        )
-        self.kept.put(context.instance_id, paused)
+        """Keep a program that waits; `size` bytes of history are `past`."""
+        waits = not context._is_complete and not self._is_suspended  # noqa: SLF001
+        if waits and execution and isinstance(context, self.keeps):
+            last, added = _digest(new)
+            seen = len(past) + len(new)
+            paused = Paused(self, context, execution, seen, last, len(new), size + added)
+            self.kept.put((self._registry, context.instance_id), paused)
+
+
+def _size(events: Iterable[pb.HistoryEvent]) -> int:
+    return sum(event.ByteSize() for event in events)
 
 
 def _execution_of(events: Iterable[pb.HistoryEvent]) -> str:
@@ -203,7 +204,17 @@ def _digest(events: Iterable[pb.HistoryEvent]) -> tuple[bytes, int]:
     return hashlib.sha256(wire).digest(), len(wire)
 
 
+def _is_suspendable(event: pb.HistoryEvent) -> bool:
+    """Whether a suspended execution sets this event aside.
+
+    The SDK sets a second suspension aside too, and then never comes to the end of what it has set aside.
+    """
+    kinds = ("executionSuspended", "executionResumed", "executionTerminated")
+    return event.WhichOneof("eventType") not in kinds
+
+
 worker._OrchestrationExecutor = StickyExecutor  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+worker._is_suspendable = _is_suspendable  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
 
 async def query_page(
