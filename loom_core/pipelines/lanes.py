@@ -104,9 +104,10 @@ class _Work:
         return first * self._batch_size, min(len(self.items), self._taken * self._batch_size)
 
     def _size(self, width: int, slow: bool | None, part: float) -> int:
+        leaf = _leaf(width, slow, self._batch_size)
         if slow is None:
-            return width
-        size = max(_leaf(width, slow, self._batch_size), -(-self._calls // MAX_CHUNKS))
+            return min(width, leaf)
+        size = max(leaf, -(-self._calls // MAX_CHUNKS))
         if width < self._places:
             share = width / self._places
             left = (self._calls - self._taken) * share / (AHEAD if slow else 1)
@@ -141,7 +142,7 @@ def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None) -> Prog
 def _lane(work: _Work, calls: Calls, width: int, slow: bool | None, part: float) -> Program:
     while True:
         first, end = work.take(width, slow, part)
-        if first == end:
+        if first >= end:
             return
         part = 1.0
         payload: JsonObject = {
