@@ -166,11 +166,11 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
             self.keep(context, execution, old_events, new_events, _size(old_events))
         return results
 
-    def _process_first(self, context: Any, event: pb.HistoryEvent) -> None:
+    def _process_first(self, ctx: Any, event: pb.HistoryEvent) -> None:
         """Catch the context of this replay, which is a local variable of the SDK's."""
-        self._context = context
+        self._context = ctx
         del self.process_event
-        self.process_event(context, event)
+        self.process_event(ctx, event)
 
     def keep(
         self,

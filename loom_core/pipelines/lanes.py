@@ -21,16 +21,14 @@ from loom_core.wire.commands import All, CallActivity, Now, Program, RunProgram,
 from loom_core.wire.json import JsonObject
 
 INLINE = 250
-PLACE_CALLS = 64
-"""Calls that a slow lane makes in a row in one history: each replay reads those before."""
-WIDE = 64
-"""Places of a quick lane."""
-MAX_LANES = 64
+LANE_CALLS, PLACE_CALLS = 125, 40
+"""Calls of one lane, and of a slow one per place: where nothing is coalesced, each replays those before."""
+WIDE, MAX_LANES = 32, 64
+"""Places of a quick lane; slow lanes, which are as narrow as that allows."""
 AHEAD = 1.2
 """A slow lane takes all but a sixth of its share of what is left, so it may be a fifth slower than others."""
-MAX_CHUNKS = 128
-LEAST_SHARE = 32
-"""All lanes take such parts of all items at the most and, each of its share, at the least: so chunks are few."""
+MAX_CHUNKS, LEAST_SHARE = 128, 32
+"""The longest chunks are such a part of all items, the shortest of a lane's share: so there are not many."""
 SLOW_SECONDS, NARROW_CALLS = 0.05, 1_000
 """Slow calls take that long, and are not more a second than narrow lanes can make."""
 
@@ -41,6 +39,7 @@ def scatter(
     concurrency: int,
     report: Report | None,
     inline: int = INLINE,
+    *,
     slow: bool | None = None,
 ) -> Program:
     """Call for every item with at most `concurrency` items in flight; the result is their outcomes in order.
@@ -74,7 +73,9 @@ def lane_program(payload: JsonObject) -> Program:
     inline = _leaf(concurrency // calls.batch_size, slow, calls.batch_size) * calls.batch_size
     began: float = yield Now()
     try:
-        outcomes: list[Outcome] = yield from scatter(calls, given["items"], concurrency, None, inline, slow)
+        outcomes: list[Outcome] = yield from scatter(
+            calls, given["items"], concurrency, None, inline, slow=slow
+        )
     except StepFailedError as error:
         return {"failed": _to_json(error)}
     seconds = (yield Now()) - began
@@ -85,7 +86,7 @@ def lane_program(payload: JsonObject) -> Program:
 
 def _leaf(width: int, slow: bool | None, batch_size: int) -> int:
     """Calls that run in one window."""
-    return max(1, min(INLINE // batch_size, PLACE_CALLS * max(1, width) if slow else INLINE))
+    return max(1, min(INLINE // batch_size, LANE_CALLS, PLACE_CALLS * width if slow else LANE_CALLS))
 
 
 class _Work:

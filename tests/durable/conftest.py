@@ -1,7 +1,7 @@
 """Plays the backend of one orchestration for the real SDK.
 
-Every dispatch replays the whole history, and is handed to a worker that kept the program too: both must ask for
-the very same.
+Every dispatch replays the whole history, and is handed to a worker that kept the program too: both must ask
+for the very same.
 """
 
 import base64

@@ -34,32 +34,6 @@ STEPS = st.recursive(
 )
 
 
-def step(spec):
-    match spec:
-        case ("call", n):
-            return c.CallActivity("work", n)
-        case ("late call", n, seconds):
-            return c.CallActivity("work", n, timeout=seconds)
-        case ("child", n):
-            return c.RunProgram("child", n)
-        case ("sleep", seconds):
-            return c.Sleep(seconds)
-        case ("event", name, seconds):
-            return c.WaitEvent(name, timeout=seconds)
-        case ("now",):
-            return c.Now()
-        case ("publish",):
-            return c.Publish({"seen": "ok"})
-        case ("all", steps):
-            return c.All(tuple(map(step, steps)))
-        case ("any", steps):
-            return c.AnyOf(tuple(map(step, steps)))
-        case ("window" | "collect" as kind, steps):
-            return c.Window(map(step, steps), 2, collect=kind == "collect")
-        case ("in turn", steps):
-            return in_turn(steps)
-
-
 def in_turn(steps):
     seen = []
     for each in steps:
@@ -69,6 +43,27 @@ def in_turn(steps):
             seen.append(repr(error))
         yield c.Publish({"seen": seen[-1][:200]})
     return seen
+
+
+STEP = {
+    "call": lambda n: c.CallActivity("work", n),
+    "late call": lambda n, seconds: c.CallActivity("work", n, timeout=seconds),
+    "child": lambda n: c.RunProgram("child", n),
+    "sleep": c.Sleep,
+    "event": lambda name, seconds: c.WaitEvent(name, timeout=seconds),
+    "now": c.Now,
+    "publish": lambda: c.Publish({"seen": "ok"}),
+    "all": lambda steps: c.All(tuple(map(step, steps))),
+    "any": lambda steps: c.AnyOf(tuple(map(step, steps))),
+    "window": lambda steps: c.Window(map(step, steps), 2),
+    "collect": lambda steps: c.Window(map(step, steps), 2, collect=True),
+    "in turn": in_turn,
+}
+
+
+def step(spec):
+    kind, *given = spec
+    return STEP[kind](*given)
 
 
 def program(payload):
@@ -122,7 +117,7 @@ def test_whatever_happens_a_kept_program_asks_for_what_a_replay_asks_for(backend
 def ten_calls(_):
     results = []
     for n in range(10):
-        results.append((yield c.CallActivity("work", n)))
+        results += [(yield c.CallActivity("work", n))]
     return results
 
 

@@ -119,7 +119,7 @@ def test_lanes_that_get_slow_items_get_fewer_of_them():
 def test_quick_items_take_few_long_lanes(count):
     ran = Scatter(count, 256, lambda n: 0.001)
 
-    assert ran.bench.children < 20 + count / 125
+    assert ran.bench.children < 30 + count / 80
 
 
 @pytest.mark.parametrize("seconds", [0.001, 1.0])
