@@ -1,72 +1,57 @@
 """Scatters of any size at an exact concurrency, with a short history each.
 
-Up to `INLINE` items run in one window. More are cut into chunks, each of which runs as a durable child, a
-lane; a chunk of more than `LANE_CALLS` calls is cut again by its lane. The arithmetic behind the sizes:
+Up to `INLINE` items run in one window. Of more, lanes take chunks, each of which runs as a durable child with
+the lane's share of the concurrency; a chunk too long for one window is handed out by its child in turn. Which
+item a lane works on is decided when it is free, and chunks get smaller towards the end. How wide lanes are is
+decided by how long a call takes, which the first, small chunk of each tells; see docs/decisions/0006:
 
-* A replay costs some 15 us per event of the history, so an item costs about 15 us times the calls of its
-  lane. 64 calls cost 1 ms an item where every completion is replayed alone, 250 would cost 4 ms.
-* A window loses half its width at the lane's end, so a lane of 4 calls per place leaves an eighth of them
-  idle on average. 16 calls per place would lose 3 %, but their narrow lanes are replayed for four results
-  at a time: measured, an item then costs 510 us among 10,000 instead of 323 (and 322 among 1,000).
-* Who cuts reads all its items anew at every replay, 2 to 3 us each, and is replayed once a chunk. With 16
-  chunks that is 50 us an item at every level, and 100,000 items take three levels. (Carrying the rest of
-  the items through continue-as-new would read all of them once a lane, and grow with the square.)
+* Slow calls are waited for. A window of width w is idle for most of a call's time at the end of its chunk, a
+  lane of one place never is: so there are many narrow lanes.
+* Quick calls cost what is done for them, which is least where many end together: few wide lanes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, batched
 from typing import Any
 
 from loom_core.errors import StepFailedError
 from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
-from loom_core.wire.commands import All, CallActivity, Program, RunProgram, Window
+from loom_core.wire.commands import All, CallActivity, Now, Program, RunProgram, Window
 from loom_core.wire.json import JsonObject
 
 INLINE = 250
-LANE_CALLS = 64
-CALLS_PER_PLACE = 4
-MAX_CHUNKS = 16
-BRANCH_CALLS = 256
-
-
-def cut(items: int, concurrency: int, batch_size: int) -> tuple[list[int], list[int]]:
-    """Decide the number of items of each chunk, and of those that each lane may have in flight.
-
-    Lanes keep their windows full and end together: sizes and widths differ by one batch at most, and the
-    widths add up to the concurrency, rounded down to whole batches.
-    """
-    calls, places = -(-items // batch_size), max(1, concurrency // batch_size)
-    size = _lane_calls(batch_size)
-    if calls > size * MAX_CHUNKS:
-        size = max(-(-calls // MAX_CHUNKS), BRANCH_CALLS // batch_size)
-    chunks = -(-calls // size)
-    lanes = min(chunks, places, -(-places // max(1, size // CALLS_PER_PLACE)))
-    chunks = min(calls, lanes * -(-chunks // lanes))
-    sizes = [share * batch_size for share in _share(calls, chunks)]
-    sizes[-1] -= calls * batch_size - items
-    return sizes, [share * batch_size for share in _share(places, lanes)]
-
-
-def _lane_calls(batch_size: int) -> int:
-    return min(LANE_CALLS, INLINE // batch_size)
-
-
-def _share(total: int, parts: int) -> list[int]:
-    each, more = divmod(total, parts)
-    return [each + (part < more) for part in range(parts)]
+LANE_CALLS, PLACE_CALLS = 125, 40
+"""Calls of one lane, and of a slow one per place: where nothing is coalesced, each replays those before."""
+WIDE, MAX_LANES = 32, 64
+"""Places of a quick lane; slow lanes, which are as narrow as that allows."""
+AHEAD = 1.2
+"""A slow lane takes all but a sixth of its share of what is left, so it may be a fifth slower than others."""
+MAX_CHUNKS, LEAST_SHARE = 128, 32
+"""The longest chunks are such a part of all items, the shortest of a lane's share: so there are not many."""
+SLOW_SECONDS, NARROW_CALLS = 0.05, 1_000
+"""Slow calls take that long, and are not more a second than narrow lanes can make."""
 
 
 def scatter(
-    calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None, inline: int = INLINE
+    calls: Calls,
+    items: Sequence[Item],
+    concurrency: int,
+    report: Report | None,
+    inline: int = INLINE,
+    *,
+    slow: bool | None = None,
 ) -> Program:
     """Call for every item with at most `concurrency` items in flight; the result is their outcomes in order.
 
-    Raises StepFailedError at the first failure if `calls.stop`.
+    `slow` says whether a call takes long, if that is known. Raises StepFailedError at the first failure if
+    `calls.stop`.
     """
-    if len(items) > inline:
-        return (yield from _lanes(calls, items, concurrency, report))
     width = max(1, concurrency // calls.batch_size)
+    if len(items) > inline:
+        work = _Work(items, calls.batch_size, width, report)
+        yield from _lanes(work, calls, width, slow=True if width == 1 else slow)
+        return work.outcomes
     if calls.batch_size > 1:
         batches = (
             call_batch(calls, batch, report) for batch in batched(items, calls.batch_size, strict=False)
@@ -84,58 +69,106 @@ def lane_program(payload: JsonObject) -> Program:
     """Run one chunk of a scatter; its failures are part of its result, so that they keep their names."""
     given: Any = payload
     calls = Calls.from_json(given["calls"])
+    concurrency, slow = given["concurrency"], given.get("slow")
+    inline = _leaf(concurrency // calls.batch_size, slow, calls.batch_size) * calls.batch_size
+    began: float = yield Now()
     try:
         outcomes: list[Outcome] = yield from scatter(
-            calls,
-            given["items"],
-            given["concurrency"],
-            None,
-            _lane_calls(calls.batch_size) * calls.batch_size,
+            calls, given["items"], concurrency, None, inline, slow=slow
         )
     except StepFailedError as error:
         return {"failed": _to_json(error)}
+    seconds = (yield Now()) - began
     failed = [[at, *_to_json(o)] for at, o in enumerate(outcomes) if isinstance(o, StepFailedError)]
     results = [None if isinstance(outcome, StepFailedError) else outcome for outcome in outcomes]
-    return {"results": results, "failures": failed}
+    return {"results": results, "failures": failed, "seconds": seconds, "following": calls.following}
 
 
-def _lanes(calls: Calls, items: Sequence[Item], concurrency: int, report: Report | None) -> Program:
-    """Hand the chunks out, each to the lane that is free first."""
-    sizes, widths = cut(len(items), concurrency, calls.batch_size)
-    starts = accumulate(sizes, initial=0)
-    chunks = enumerate(items[start : start + size] for start, size in zip(starts, sizes, strict=False))
-    answers: list[list[Outcome]] = [[] for _ in sizes]
+def _leaf(width: int, slow: bool | None, batch_size: int) -> int:
+    """Calls that run in one window."""
+    return max(1, min(INLINE // batch_size, LANE_CALLS, PLACE_CALLS * width if slow else LANE_CALLS))
+
+
+class _Work:
+    """The items of a scatter: those that no lane has taken yet, and the outcomes of the others."""
+
+    def __init__(self, items: Sequence[Item], batch_size: int, places: int, report: Report | None) -> None:
+        self.items, self.report = items, report
+        self.narrow, self.slow = -(-places // MAX_LANES), max(SLOW_SECONDS, places / NARROW_CALLS)
+        self.outcomes: list[Outcome] = [None] * len(items)
+        self._batch_size, self._places = batch_size, places
+        self._calls, self._taken = -(-len(items) // batch_size), 0
+
+    def take(self, width: int, slow: bool | None, part: float) -> tuple[int, int]:
+        """The first of the next items for a lane of this width, and the one after its last."""
+        first, self._taken = self._taken, min(self._calls, self._taken + self._size(width, slow, part))
+        return first * self._batch_size, min(len(self.items), self._taken * self._batch_size)
+
+    def _size(self, width: int, slow: bool | None, part: float) -> int:
+        leaf = _leaf(width, slow, self._batch_size)
+        if slow is None:
+            return min(width, leaf)
+        size = max(leaf, -(-self._calls // MAX_CHUNKS))
+        if width < self._places:
+            share = width / self._places
+            left = (self._calls - self._taken) * share / (AHEAD if slow else 1)
+            size = max(width, int(self._calls * share / LEAST_SHARE), min(size, int(left)))
+        return max(1, int(size * part))
+
+
+def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None) -> Program:
+    """Share these places out to lanes, and let them work until nothing is left.
+
+    A lane has its part of the rate. The first calls follow each other at the whole of it, and the first
+    chunks of slow lanes differ in length, so that they do not all report at once ever after.
+    """
+    lanes = -(-places // (work.narrow if slow else WIDE))
+    each, more = divmod(places, lanes)
+    widths = [each + (lane < more) for lane in range(lanes)]
+    own = [calls] * lanes
+    if calls.rate is not None:
+        following = max(calls.following, (yield Now()))
+        own = [
+            replace(calls, rate=calls.rate * width / places, following=following + before / calls.rate)
+            for width, before in zip(widths, accumulate(widths, initial=0), strict=False)
+        ]
     yield All(
         tuple(
-            _lane(calls, chunks, width=width, concurrency=concurrency, answers=answers, report=report)
-            for width in widths
+            _lane(work, theirs, width, slow, (lane + 1) / lanes if slow else 1.0)
+            for lane, (theirs, width) in enumerate(zip(own, widths, strict=True))
         )
     )
-    return [outcome for answer in answers for outcome in answer]
 
 
-def _lane(
-    calls: Calls,
-    chunks: Iterator[tuple[int, Sequence[Item]]],
-    *,
-    width: int,
-    concurrency: int,
-    answers: list[list[Outcome]],
-    report: Report | None,
-) -> Program:
-    rate = None if calls.rate is None else calls.rate * width / concurrency
-    own = replace(calls, rate=rate).to_json()
-    for place, chunk in chunks:
-        answer = yield RunProgram("lane", {"calls": own, "items": chunk, "concurrency": width}, calls.seed)
+def _lane(work: _Work, calls: Calls, width: int, slow: bool | None, part: float) -> Program:
+    while True:
+        first, end = work.take(width, slow, part)
+        if first >= end:
+            return
+        part = 1.0
+        payload: JsonObject = {
+            "calls": calls.to_json(),
+            "items": work.items[first:end],
+            "concurrency": width * calls.batch_size,
+            "slow": slow,
+        }
+        answer = yield RunProgram("lane", payload, calls.seed)
         if "failed" in answer:
-            if report is not None:
-                yield report(0, 1)
+            if work.report is not None:
+                yield work.report(0, 1)
             raise StepFailedError(*answer["failed"])
-        outcomes = answers[place] = list(answer["results"])
+        work.outcomes[first:end] = answer["results"]
         for at, *failure in answer["failures"]:
-            outcomes[at] = StepFailedError(*failure)
-        if report is not None:
-            yield report(len(outcomes) - len(answer["failures"]), len(answer["failures"]))
+            work.outcomes[first + at] = StepFailedError(*failure)
+        if work.report is not None:
+            failed = len(answer["failures"])
+            yield work.report(end - first - failed, failed)
+        if calls.rate is not None:
+            calls = replace(calls, following=answer["following"])
+        seconds = answer["seconds"] * width * calls.batch_size / (end - first)
+        if not slow and seconds > work.slow and width > work.narrow:
+            return (yield from _lanes(work, calls, width, slow=True))
+        slow = slow or seconds > work.slow
 
 
 def _to_json(error: StepFailedError) -> list[str]:

@@ -1,4 +1,8 @@
-"""Plays the backend of one orchestration for the real SDK: every dispatch replays the whole history."""
+"""Plays the backend of one orchestration for the real SDK.
+
+Every dispatch replays the whole history, and is handed to a worker that kept the program too: both must ask
+for the very same.
+"""
 
 import base64
 import json
@@ -9,6 +13,7 @@ import durabletask.internal.helpers as make
 import durabletask.internal.orchestrator_service_pb2 as pb
 import pytest
 from azure.durable_functions.worker import DurableFunctionsWorker
+from google.protobuf.wrappers_pb2 import StringValue
 
 from loom_core.durable.orchestrations import run_program
 
@@ -30,15 +35,19 @@ class Backend:
         self.open = {}  # sequence number -> ("activity" | "child" | "timer", payload, fire_at)
         self.log = []  # every piece of work that was ever scheduled, in order
         self.generations = 1
-        self.dispatches = 0
+        self.dispatches = self.begun = 0
+        """Work items, and how often the worker that keeps programs had to begin at the beginning."""
         self.status = self.end = self.output = self.failure = self.custom = None
         self._orchestrator = partial(run_program, {"main": program})
+        self.restart()
         self._begin(json.dumps({"program": "main", "payload": payload}))
 
     def _begin(self, encoded, carried=()):
         self.past = []
         self.open = {}
         started = make.new_execution_started_event("run_program", self.instance, encoded)
+        execution = StringValue(value=f"execution-{self.generations}")
+        started.executionStarted.orchestrationInstance.executionId.CopyFrom(execution)
         self.inbox = [started, *carried]
 
     # -- what the world does
@@ -66,20 +75,32 @@ class Backend:
     def raise_event(self, name, data):
         self.inbox.append(make.new_event_raised_event(name, json.dumps(data)))
 
-    def dispatch(self):
-        """Deliver the inbox in one work item, on a fresh SDK worker."""
+    def restart(self):
+        """Have a new process, which has kept nothing."""
+        self._worker = DurableFunctionsWorker()
+
+        def orchestrator(context, call):
+            self.begun += 1
+            return (yield from self._orchestrator(context, call))
+
+        self._sticky = orchestrator
+
+    def dispatch(self, *, lost=False):
+        """Deliver the inbox in one work item; if its outcome gets lost, it is delivered again."""
         self.dispatches += 1
         self.now += timedelta(milliseconds=1)
         new = [make.new_orchestrator_started_event(self.now), *self.inbox]
-        self.inbox = []
         request = pb.OrchestratorRequest(instanceId=self.instance, pastEvents=self.past, newEvents=new)
         encoded = base64.b64encode(request.SerializeToString()).decode()
 
         def orchestrator(context, call):
             return (yield from self._orchestrator(context, call))
 
-        answered = DurableFunctionsWorker().execute_orchestration_request(orchestrator, encoded)
-        response = pb.OrchestratorResponse.FromString(base64.b64decode(answered))
+        response = _execute(DurableFunctionsWorker(), orchestrator, encoded)
+        assert _execute(self._worker, self._sticky, encoded) == response
+        if lost:
+            return
+        self.inbox = []
         self.past += new
         self.custom = json.loads(response.customStatus.value) if response.HasField("customStatus") else None
         for action in response.actions:
@@ -137,7 +158,16 @@ class Backend:
         return min(self.open, key=lambda number: self.open[number][2])
 
 
-@pytest.fixture
+def _execute(worker, orchestrator, encoded):
+    answer = base64.b64decode(worker.execute_orchestration_request(orchestrator, encoded))
+    response = pb.OrchestratorResponse.FromString(answer)
+    for action in response.actions:
+        if action.HasField("completeOrchestration"):  # where an error passed through asks for nothing
+            action.completeOrchestration.failureDetails.ClearField("stackTrace")
+    return response
+
+
+@pytest.fixture(scope="session")
 def backend():
     return Backend
 
