@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from loom_core.errors import InvalidError, Problem
+from loom_core.expressions.parse import member
 from loom_core.notations import parse
 from loom_core.pipelines.plan import Kind, Plan
-from loom_core.wire.expressions import member
 from loom_core.wire.json import Json
 
 # How definitions spell who is called, whatever their notation. `function` is a graph's word for an activity.

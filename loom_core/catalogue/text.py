@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.wire.expressions import member
+from loom_core.expressions.parse import member
 from loom_core.wire.json import Json, canonical
 
 MAX_BYTES: Final = 256 * 1024

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.wire.expressions import Expression, Reference, member, parse, parse_value
+from loom_core.expressions.parse import Expression, Reference, member, parse, parse_value
 from loom_core.wire.json import Json
 
 RESERVED = frozenset({"input", "run", "stages", "loop"})

@@ -7,6 +7,7 @@ so that no name can end its quotes, become Markdown, HTML or a directive, or add
 from collections.abc import Iterator, Mapping
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.parse import Expression
 from loom_core.pipelines.plan import (
     Block,
     Call,
@@ -21,7 +22,6 @@ from loom_core.pipelines.plan import (
     Value,
     Wait,
 )
-from loom_core.wire.expressions import Expression
 
 MAX_LABEL = 80
 _HARMLESS = frozenset(" .,:_-/@")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from loom_core.expressions.parse import member as key_path
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks, at
 from loom_core.notations.graph_members import Member
 from loom_core.notations.graph_regions import Regions
-from loom_core.wire.expressions import member as key_path
 from loom_core.wire.json import Json
 
 type Port = int | str

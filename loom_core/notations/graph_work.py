@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.parse import Expression, parse, parse_value
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import RESERVED, Checks, at, unwrapped
 from loom_core.notations.graph_members import Member
@@ -13,7 +14,6 @@ from loom_core.notations.graph_ports import Ports
 from loom_core.notations.graph_regions import Chain, Region, Regions
 from loom_core.notations.routes import KINDS, read_call, read_route
 from loom_core.pipelines.plan import Call, Kind, Loop, Value, Wait, Work
-from loom_core.wire.expressions import Expression, parse, parse_value
 from loom_core.wire.json import Json, dump
 
 TARGETS: Final[tuple[Literal["function"] | Kind, ...]] = ("function", *KINDS)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, RootModel, SkipValidation, StringConstraints
 
+from loom_core.expressions.parse import Expression, member
 from loom_core.notations.checks import Checks, at
 from loom_core.notations.parts import Part, Retry
 from loom_core.pipelines.plan import Call, Compensation, Kind, Route, Target
-from loom_core.wire.expressions import Expression, member
 from loom_core.wire.json import Json
 
 KINDS: tuple[Kind, ...] = ("activity", "actor", "agent", "pipeline")

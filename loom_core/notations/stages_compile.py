@@ -5,12 +5,12 @@ was written, so that a fault in one place hides none in another.
 """
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.parse import Expression
 from loom_core.notations import stages as definition
 from loom_core.notations.checks import Checks, at, closed_fields, list_at, text_at
 from loom_core.notations.routes import KINDS, read_call, read_compensation
 from loom_core.notations.stages_modes import check_mode, gather, read_gather, read_scatter, scatter
 from loom_core.pipelines.plan import Call, Compensation, Kind, Plan, Stage, Work
-from loom_core.wire.expressions import Expression
 from loom_core.wire.json import Json, JsonObject, digest
 
 

@@ -1,10 +1,10 @@
 """The modes of a stage: what belongs to a scatter, what to a gather, and what they become in a plan."""
 
+from loom_core.expressions.parse import Expression, member
 from loom_core.notations import stages as definition
 from loom_core.notations.checks import RESERVED, Checks, at, list_at
 from loom_core.pipelines import plan
 from loom_core.pipelines.plan import Call
-from loom_core.wire.expressions import Expression, member
 from loom_core.wire.json import Json
 
 DEFAULT_CONCURRENCY = 8

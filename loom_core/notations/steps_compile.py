@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.parse import parse, parse_value
 from loom_core.notations import steps as definition
 from loom_core.notations.checks import at, closed_fields, list_at, text_at
 from loom_core.notations.parts import MAX_STAGES
@@ -17,7 +18,6 @@ from loom_core.notations.routes import read_compensation
 from loom_core.notations.steps_check import Scope, StepChecks, check_step
 from loom_core.notations.steps_work import read_call_of, read_loop, read_wait
 from loom_core.pipelines.plan import Block, Gate, Loop, Parallel, Plan, Stage, Value, Work
-from loom_core.wire.expressions import parse, parse_value
 from loom_core.wire.json import Json, JsonObject, digest
 
 

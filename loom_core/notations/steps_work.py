@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.parse import Expression, parse
 from loom_core.notations import steps as definition
 from loom_core.notations.checks import at, text_at, unwrapped
 from loom_core.notations.routes import read_call
 from loom_core.notations.steps_check import Scope, StepChecks
 from loom_core.pipelines.plan import Block, Call, Kind, Loop, Wait
-from loom_core.wire.expressions import Expression, parse
 from loom_core.wire.json import Json
 
 DEFAULT_ROUNDS = 1_000

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.evaluate import kind
+from loom_core.expressions.parse import member
 from loom_core.pipelines.plan import Strategy
-from loom_core.wire.expressions import member
-from loom_core.wire.expressions_evaluate import kind
 from loom_core.wire.json import Json, JsonObject, dump
 
 type Reducer = Callable[[dict[str, Any]], Any]

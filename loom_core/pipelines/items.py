@@ -7,13 +7,13 @@ from operator import itemgetter
 from typing import Any
 
 from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError
+from loom_core.expressions.evaluate import kind
 from loom_core.pipelines.calls import Calls, Item, Outcome
 from loom_core.pipelines.lanes import INLINE, scatter
 from loom_core.pipelines.plan import Scatter, Stage, Target
 from loom_core.pipelines.routes import chain, label_of
 from loom_core.pipelines.session import LIMIT, Session
 from loom_core.wire.commands import Program
-from loom_core.wire.expressions_evaluate import kind
 from loom_core.wire.json import Json, JsonObject
 
 MAX_ITEMS = 1_000_000

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loom_core.errors import Problem
+from loom_core.expressions.parse import Expression
 from loom_core.resilience.retry import RetryPolicy
-from loom_core.wire.expressions import Expression
 from loom_core.wire.json import Json
 
 type Kind = Literal["activity", "actor", "agent", "pipeline"]

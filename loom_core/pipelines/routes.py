@@ -3,8 +3,8 @@
 import hashlib
 
 from loom_core.errors import InvalidError
+from loom_core.expressions.evaluate import kind
 from loom_core.pipelines.plan import Route, Target
-from loom_core.wire.expressions_evaluate import kind
 from loom_core.wire.json import JsonObject
 
 

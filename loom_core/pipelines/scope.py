@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.wire.expressions import Expression
+from loom_core.expressions.parse import Expression
 from loom_core.wire.json import Json, JsonObject
 
 

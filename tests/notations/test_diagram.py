@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loom_core.expressions.parse import parse_value
 from loom_core.notations import parse
 from loom_core.notations.diagram import mermaid
 from loom_core.pipelines.plan import (
@@ -20,7 +21,6 @@ from loom_core.pipelines.plan import (
     Value,
     Wait,
 )
-from loom_core.wire.expressions import parse_value
 
 ONE = parse_value(1)
 ACTIVITY = Call(route=Route(default=Target("activity", "work")))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import CancelledError, StepFailedError, TimedOutError
+from loom_core.expressions.parse import parse, parse_value
 from loom_core.pipelines import session
 from loom_core.pipelines.lanes import lane_program
 from loom_core.pipelines.plan import (
@@ -28,7 +29,6 @@ from loom_core.pipelines.run import pipeline_program
 from loom_core.resilience.retry import RetryPolicy
 from loom_core.testing import Bench
 from loom_core.wire.commands import ContinueAsNew
-from loom_core.wire.expressions import parse, parse_value
 
 
 def expression(value):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from loom_core.expressions.evaluate import MAX_STEPS
+from loom_core.expressions.parse import MAX_LENGTH, MAX_NESTING, MAX_NODES, MAX_TEMPLATE, parse_template
+from loom_core.expressions.parse import parse as parse_expression
 from loom_core.notations import parse, pipeline_program, routes, steps
 from loom_core.notations import stages as definition
 from loom_core.notations.parts import Part
 from loom_core.testing import Bench
-from loom_core.wire.expressions import MAX_LENGTH, MAX_NESTING, MAX_NODES, MAX_TEMPLATE, parse_template
-from loom_core.wire.expressions import parse as parse_expression
-from loom_core.wire.expressions_evaluate import MAX_STEPS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PIPELINES = (DOCS / "pipelines.md").read_text()

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
-from loom_core.wire.expressions import parse, parse_template, parse_value
+from loom_core.expressions.parse import parse, parse_template, parse_value
 
 DATA = {
     "doc": {"status": "pending", "language": "en", "tags": ["a", "b"], "a-b": 7, "length": 99},

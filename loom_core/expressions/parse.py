@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import NoReturn
 
 from loom_core.errors import InvalidError, Problem
-from loom_core.wire import expressions_evaluate as do
-from loom_core.wire.expressions_evaluate import Evaluate, Every, Filter, Segment
+from loom_core.expressions import evaluate as do
+from loom_core.expressions.evaluate import Evaluate, Every, Filter, Segment
 from loom_core.wire.json import Json
 
 MAX_LENGTH = 4_096

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from loom_core.errors import InvalidError
-from loom_core.wire.expressions import parse, parse_template, parse_value
+from loom_core.expressions.parse import parse, parse_template, parse_value
 
 KEPT = {"$ref": f"payloads/{'a' * 64}", "bytes": 20_000}
 OTHER = {"$ref": f"payloads/{'b' * 64}", "bytes": 20_000}
