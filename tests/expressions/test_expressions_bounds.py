@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
+from loom_core.expressions import evaluate as do
 from loom_core.expressions.parse import MAX_PARTS, parse, parse_template, parse_value
-from loom_core.wire import expressions_evaluate as do
 
 KEPT = {"$ref": f"payloads/{'a' * 64}", "bytes": 5_000}
 TEXTS = st.text(st.characters(), max_size=6) | st.sampled_from(
