@@ -41,6 +41,7 @@ def parse(document: Json) -> Plan:
     """Check a definition and compile it. Raises InvalidError with all its problems, each at its JSONPath."""
     try:
         text = dump(document)
+        text.encode()  # half a surrogate pair is no text that could be stored
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError(f"a definition is a JSON document: {error}") from None
     return _parse(text)

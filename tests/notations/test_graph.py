@@ -407,6 +407,10 @@ def test_what_cannot_run_is_refused(nodes, ways, place, message):
         assert (place, message) in problems(graph(nodes, ways))
 
 
+def test_half_a_surrogate_pair_is_no_text():
+    assert "surrogates not allowed" in refusal(graph([node("a")], description="\ud800"))[1]
+
+
 def test_loops_and_branches_stand_only_so_deep_in_each_other():
     def nested(depth):
         nodes = [loop(f"l{n}", "for", items="$.x") for n in range(depth)]
