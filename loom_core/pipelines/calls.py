@@ -58,6 +58,11 @@ class Calls:
         plain = len(self.chains) == len(chain) == 1 and chain[0].kind == "activity"
         return chain[0].name if plain and not chain[0].strategy else None
 
+    @property
+    def graceful(self) -> bool:
+        """Whether what is called has to make things good when it is cancelled, as pipelines have."""
+        return "library" in self.run
+
     def to_json(self) -> JsonObject:
         return asdict(self)
 
@@ -121,7 +126,7 @@ def _command(calls: Calls, target: Target, taken: Json, key: str, actor: str | N
             return RunProgram("agent", {"agent": target.name, "input": taken, "key": key}, key)
         case "pipeline":
             given = {**calls.run, "definition": _definition(calls, target.name), "input": taken, "key": key}
-            return RunProgram("pipeline", given, key)
+            return RunProgram("pipeline", given, key, graceful=True)
 
 
 def _definition(calls: Calls, name: str) -> Json:

@@ -288,7 +288,7 @@ class Interpreter:
 
     def _parallel(self, stage: Stage, how: Parallel, here: Here) -> Program:
         branches = (self._isolated(branch, here) for branch in how.branches)
-        outcomes: list[Any] = yield Window(branches, len(how.branches), collect=True)
+        outcomes: list[Any] = yield Window(branches, max(1, len(how.branches)), collect=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if stopped := next((failure for failure in failures if isinstance(failure, _Stopped)), None):
             raise stopped

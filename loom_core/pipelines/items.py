@@ -51,7 +51,7 @@ def scattered(
     calls = calls_of(picked.chains)
     calls.batch_size, calls.rate, calls.stop = how.batch_size, how.rate, stage.on_error == "fail"
     inline = max(0, min(INLINE, LIMIT - session.steps))
-    session.steps += min(len(picked.items), inline)
+    session.steps += len(picked.items) if len(picked.items) <= inline else LIMIT
     report = partial(session.progress.count, shown)
     outcomes: list[Outcome] = yield from scatter(calls, picked.items, how.concurrency, report, inline)
     indices = (item[0] for item in picked.items)

@@ -15,9 +15,20 @@ from dataclasses import replace
 from itertools import accumulate, batched
 from typing import Any
 
-from loom_core.errors import StepFailedError
+from loom_core.errors import CancelledError, StepFailedError
 from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
-from loom_core.wire.commands import All, CallActivity, Now, Program, RunProgram, Window
+from loom_core.pipelines.session import CANCEL
+from loom_core.wire.commands import (
+    All,
+    AnyOf,
+    CallActivity,
+    Now,
+    Program,
+    RunProgram,
+    Stop,
+    WaitEvent,
+    Window,
+)
 from loom_core.wire.json import JsonObject
 
 INLINE = 250
@@ -73,15 +84,24 @@ def lane_program(payload: JsonObject) -> Program:
     inline = _leaf(concurrency // calls.batch_size, slow, calls.batch_size) * calls.batch_size
     began: float = yield Now()
     try:
-        outcomes: list[Outcome] = yield from scatter(
-            calls, given["items"], concurrency, None, inline, slow=slow
-        )
+        work = scatter(calls, given["items"], concurrency, None, inline, slow=slow)
+        if calls.graceful:
+            work = _unless_cancelled(work, calls.seed)
+        outcomes: list[Outcome] = yield from work
     except StepFailedError as error:
         return {"failed": _to_json(error)}
     seconds = (yield Now()) - began
     failed = [[at, *_to_json(o)] for at, o in enumerate(outcomes) if isinstance(o, StepFailedError)]
     results = [None if isinstance(outcome, StepFailedError) else outcome for outcome in outcomes]
     return {"results": results, "failures": failed, "seconds": seconds, "following": calls.following}
+
+
+def _unless_cancelled(work: Program, scope: str) -> Program:
+    first, result = yield AnyOf((WaitEvent(CANCEL), work))
+    if first == 0:
+        yield Stop(scope)
+        raise CancelledError("the run was cancelled")
+    return result
 
 
 def _leaf(width: int, slow: bool | None, batch_size: int) -> int:
@@ -152,7 +172,7 @@ def _lane(work: _Work, calls: Calls, width: int, slow: bool | None, part: float)
             "concurrency": width * calls.batch_size,
             "slow": slow,
         }
-        answer = yield RunProgram("lane", payload, calls.seed)
+        answer = yield RunProgram("lane", payload, calls.seed, calls.graceful)
         if "failed" in answer:
             if work.report is not None:
                 yield work.report(0, 1)

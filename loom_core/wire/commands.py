@@ -65,6 +65,8 @@ class RunProgram:
     input: Json
     key: str = ""
     """What the keys of its work begin with, so that `Stop` finds it."""
+    graceful: bool = False
+    """Whether it ends itself when it is asked to, and has something to make good; others are terminated."""
 
 
 @dataclass(frozen=True, slots=True)
