@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loom_core.activities import activity, current_call
+    from loom_core.pipelines.gather import reducer
 
-__all__ = ["activity", "current_call"]
+__all__ = ["activity", "current_call", "reducer"]
 
-_ROOMS = {"activity": "loom_core.activities", "current_call": "loom_core.activities"}
+_ROOMS = {
+    "activity": "loom_core.activities",
+    "current_call": "loom_core.activities",
+    "reducer": "loom_core.pipelines.gather",
+}
 
 
 def __getattr__(name: str) -> Any:

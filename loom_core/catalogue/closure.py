@@ -26,7 +26,7 @@ class Closure:
         self.found: dict[str, Pipeline | None] = {}
         self.problems: list[Problem] = []
         self._root, self._known = root, known
-        self._heights: dict[str, int] = {}
+        self._heights: dict[tuple[str, bool], int] = {}
 
     @property
     def library(self) -> dict[str, JsonObject]:
@@ -42,10 +42,11 @@ class Closure:
             message = f"the pipelines it calls have {size} bytes in all; {MAX_LIBRARY_BYTES} are allowed"
             self._refuse("$", message)
 
-    def _visit(self, chain: tuple[Pipeline, ...], at: str) -> Search[int]:
+    def _visit(self, chain: tuple[Pipeline, ...], at: str, *, apart: bool = False) -> Search[int]:
         """Look at what the last of the chain calls; the result is how deep pipelines are nested below it."""
         height = 0
         for written, place in self._calls(chain, at):
+            alone = apart or written in chain[-1].apart
             if written not in self.found:
                 if len(self.found) > MAX_LIBRARY:
                     break
@@ -56,12 +57,18 @@ class Closure:
                 self._refuse(place, by + unknown("pipeline", written, self._known))
             elif any(one.version == called.version for one in chain):
                 self._refuse(place, f"pipelines that call each other: {_spelled(chain, called)}")
-            elif len(chain) + self._heights.get(called.version, 0) > MAX_NESTED:
+            elif len(chain) + self._heights.get((called.version, alone), 0) > MAX_NESTED:
                 self._refuse(place, f"nested more than {MAX_NESTED} deep: {_spelled(chain, called)}")
             else:
-                if called.version not in self._heights:
-                    self._heights[called.version] = yield from self._visit((*chain, called), place)
-                height = max(height, 1 + self._heights[called.version])
+                if alone and called.waits:
+                    message = (
+                        "waits for an event, and none can reach one that is called for each item or again"
+                    )
+                    self._refuse(place, f"the pipeline {called.name!r} {message}")
+                walked = (called.version, alone)
+                if walked not in self._heights:
+                    self._heights[walked] = yield from self._visit((*chain, called), place, apart=alone)
+                height = max(height, 1 + self._heights[walked])
         return height
 
     def _calls(self, chain: tuple[Pipeline, ...], at: str) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from typing import Final
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import member
 from loom_core.notations import parse
-from loom_core.pipelines.plan import Kind, Plan
+from loom_core.pipelines.gather import REDUCERS
+from loom_core.pipelines.plan import Gather, Kind, Plan
 from loom_core.wire.json import Json
 
 # How definitions spell who is called, whatever their notation. `function` is a graph's word for an activity.
@@ -42,7 +43,7 @@ def check(document: Json, activities: Collection[str]) -> tuple[Plan | None, lis
     except InvalidError as error:
         # There is no plan that could tell what is called: the text of the definition tells nearly as well.
         return None, [*error.problems, *_missing(_written(document), activities)]
-    return plan, _missing(calls(plan, document), activities)
+    return plan, [*_missing(calls(plan, document), activities), *_unregistered(plan)]
 
 
 def calls(plan: Plan, document: Json) -> Iterator[Called]:
@@ -72,6 +73,14 @@ def _missing(called: Iterator[Called], activities: Collection[str]) -> list[Prob
             guesses = known if len(found) < _GUESSES else ()  # guessing takes its time
             found.append(Problem(path, unknown(kind, name[:200], guesses)))
     return found
+
+
+def _unregistered(plan: Plan) -> Iterator[Problem]:
+    for stage in plan.every_stage():
+        reducer = stage.work.reducer if isinstance(stage.work, Gather) else None
+        if reducer is not None and reducer not in REDUCERS:
+            message = f"there is no reducer {reducer!r}; a file in activities/ registers one with @reducer"
+            yield Problem(f"{stage.path}.gather.reducer", message)
 
 
 def _too_long(document: Json) -> list[Problem]:

@@ -7,7 +7,7 @@ from typing import Literal
 from loom_core.catalogue.names import calls
 from loom_core.errors import Problem
 from loom_core.notations import parse
-from loom_core.pipelines.plan import Plan
+from loom_core.pipelines.plan import Plan, Scatter, Wait, routes
 from loom_core.wire.json import Json, JsonObject, dump
 
 type Source = Literal["shipped", "stored"]
@@ -38,6 +38,19 @@ class Pipeline:
     def calls(self) -> dict[str, str]:
         """The pipelines it calls, as they are written, each with a path where it is."""
         return {name: path for path, kind, name in calls(self.plan, self.definition) if kind == "pipeline"}
+
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Those of them that run on their own, as an item or with a retry, where no event can reach them."""
+        own = [stage for stage in self.plan.every_stage() if isinstance(stage.work, Scatter) or stage.retry]
+        names = (target.name for stage in own for route in routes(stage) for target in route.names)
+        return frozenset(self.calls.keys() & set(names))
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether it waits for an event itself."""
+        works = (stage.work for stage in self.plan.every_stage())
+        return any(isinstance(work, Wait) and work.event is not None for work in works)
 
     @cached_property
     def size(self) -> int:

@@ -148,3 +148,31 @@ async def test_what_is_no_activity_is_called_by_what_it_is(api, kind):
     found = await problems(api, document)
 
     assert [message for _, message in found] == [f"there is no {word} 'Writer'"]
+
+
+async def test_a_pipeline_that_waits_for_an_event_cannot_be_called_for_each_item(api):
+    await put(api, {"name": "waits", "steps": [{"type": "wait", "event": "approved"}]})
+    await put(api, doc("between", "waits"))
+    items = {"mode": "scatter", "scatter": {"input": [1, 2]}, "config": {"concurrency": 1}}
+    outer = {"name": "outer", "stages": [{"name": "each", "pipeline": "between", **items}]}
+
+    assert await problems(api, outer) == [
+        (
+            "$.stages[0].pipeline",
+            "the pipeline 'waits' waits for an event, which reaches none that is called per item or again",
+        )
+    ]
+
+
+async def test_a_reducer_that_nobody_registered_is_told(api):
+    stages = [
+        {"name": "a", "activity": "noop"},
+        {"name": "b", "mode": "gather", "gather": {"stage": "a", "strategy": "custom", "reducer": "total"}},
+    ]
+
+    assert await problems(api, {"name": "p", "stages": stages}) == [
+        (
+            "$.stages[1].gather.reducer",
+            "there is no reducer 'total'; a file in activities/ registers one with @reducer",
+        )
+    ]
