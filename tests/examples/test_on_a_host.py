@@ -123,6 +123,16 @@ def test_a_welcome_that_cannot_be_sent_undoes_the_account(host: RunningHost, dat
     assert accounts(data) == ["deleted"]
 
 
+def test_a_cancelled_run_undoes_the_account(host: RunningHost, data: Path):
+    run_id = start(host, "customer-onboarding", ADA)
+    until(host, run_id, waits_at("wait-verification"))
+    Api(host.url).post(f"/api/runs/{run_id}/cancel")
+
+    document = until(host, run_id, has_ended)
+
+    assert (document["status"], accounts(data)) == ("cancelled", ["deleted"])
+
+
 def test_two_kills_leave_one_account_and_one_mail_of_each_kind(app: Path, tmp_path: Path):
     (tmp_path / "onboarding").mkdir()
     with closing(sqlite3.connect(tmp_path / "onboarding" / "ledger.db", isolation_level=None)) as other:
@@ -157,7 +167,7 @@ def test_logs_that_are_put_into_the_inbox_are_digested_until_the_run_is_stopped(
     (tmp_path / "a.log").write_text("INFO request\nERROR disk 7 is full\n" * 20_000)
     shutil.move(tmp_path / "a.log", inbox / "a.log")
     until(host, run_id, lambda document: document["progress"]["report"]["done"] == 1)
-    send(host, run_id, "loom:stop")
+    Api(host.url).post(f"/api/runs/{run_id}/stop")
 
     document = until(host, run_id, has_ended)
 
