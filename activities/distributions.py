@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution
@@ -10,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
+from activities._files import open_within
 from loom_core.activities import activity
 from loom_core.errors import InvalidError, Problem
 
@@ -201,14 +201,7 @@ def _licence_files(folder: Path, named: list[str]) -> list[Path]:
 
 def _read(file: Path, root: Path, limit: int) -> bytes:
     """Read at most `limit` bytes. Raises OSError unless it is a regular file within `root`."""
-    real = file.resolve(strict=True)
-    if not real.is_relative_to(root):
-        raise PermissionError(f"{file.name} leads out of the environment")
-    # A link put in its place meanwhile is refused, and a pipe does not make us wait.
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-    with os.fdopen(os.open(real, flags), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise PermissionError(f"{file.name} is not a regular file")
+    with open_within(root, file) as stream:
         return stream.read(limit)
 
 

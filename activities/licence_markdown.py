@@ -1,16 +1,15 @@
 """The licence report as Markdown, for people."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from activities._markdown import cell
 from activities.licences import family_of
 
 if TYPE_CHECKING:
     from activities.licence_report import Entry, Report
 
-MAX_CELL = 160
 MAX_LISTED = 6
 TO_LOOK_AT = {
     "unknown": "neither the text nor the metadata names a licence known here",
@@ -31,7 +30,7 @@ def _heading(report: "Report") -> Iterator[str]:
     python = f" for Python {report['python']}" if report["python"] else ""
     yield "# Licence audit"
     yield ""
-    yield f"{len(report['packages'])} packages{python} in {_cell(report['path'])}."
+    yield f"{len(report['packages'])} packages{python} in {cell(report['path'])}."
     if report["truncated"]:
         yield "**There are more packages than could be listed.**"
     if report["failed"]:
@@ -46,7 +45,7 @@ def _families(report: "Report") -> Iterator[str]:
         listed = ", ".join(f"{licence} ({times})" for licence, times in uses[:MAX_LISTED])
         more = f", {len(uses) - MAX_LISTED} more" if len(uses) > MAX_LISTED else ""
         if count:
-            yield f"| {family} | {count} | {_cell(listed + more)} |"
+            yield f"| {family} | {count} | {cell(listed + more)} |"
 
 
 def _to_look_at(report: "Report") -> Iterator[str]:
@@ -59,7 +58,7 @@ def _to_look_at(report: "Report") -> Iterator[str]:
         if entries:
             yield from ("", f"**{flag}**: {TO_LOOK_AT[flag]}", "")
         for entry in entries:
-            line = f"- {_cell(entry['name'])} {_cell(entry['version'])}"
+            line = f"- {cell(entry['name'])} {cell(entry['version'])}"
             if flag == "conflict":
                 text, metadata = conflicts[entry["name"]]["text"], conflicts[entry["name"]]["metadata"]
                 line += f": text {text['family']} ({_licences(text['licences'])})"
@@ -70,7 +69,7 @@ def _to_look_at(report: "Report") -> Iterator[str]:
     if report["unreadable"]:
         yield from ("", "**unreadable**: installed, but its metadata cannot be read", "")
     for unreadable in report["unreadable"]:
-        yield f"- {_cell(unreadable['name'])}: {_cell(unreadable['reason'])}"
+        yield f"- {cell(unreadable['name'])}: {cell(unreadable['reason'])}"
 
 
 def _packages(report: "Report") -> Iterator[str]:
@@ -81,15 +80,8 @@ def _packages(report: "Report") -> Iterator[str]:
 
 def _row(entry: "Entry") -> str:
     cells = (entry["name"], entry["version"], entry["family"], ", ".join(entry["licences"]), entry["source"])
-    return "| " + " | ".join(map(_cell, (*cells, ", ".join(entry["flags"])))) + " |"
+    return "| " + " | ".join(map(cell, (*cells, ", ".join(entry["flags"])))) + " |"
 
 
 def _licences(licences: list[str]) -> str:
-    return _cell(", ".join(licences))
-
-
-def _cell(text: str, limit: int = MAX_CELL) -> str:
-    """What a package says of itself, made harmless: one line, no control characters, no Markdown."""
-    text = re.sub(r"[\x00-\x20\x7f-\x9f]+", " ", text).strip()
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", text)
+    return cell(", ".join(licences))

@@ -23,8 +23,8 @@ from loom_core.wire import commands as c
 from loom_core.wire.json import Json, JsonObject, dump
 
 type Factory = Callable[[JsonObject], c.Program]
-type Done = Callable[[Any], None]
-"""Takes the outcome of a step: its result, or `Failed`."""
+type Done = Callable[[Any], Any]
+"""Takes the outcome of a step: its result, or `Failed`. That of a command says whether anybody heard."""
 type Perform = Callable[[c.Command, Done], None]
 type Now = Callable[[], float]
 
@@ -169,9 +169,10 @@ class Bench:
             return _failure(name, Failed(error))
 
     def _deliver(self, name: str, payload: Json) -> None:
+        while self._wanted[name]:
+            if self._wanted[name].popleft()(payload):
+                return
         self._inbox[name].append(payload)
-        if self._wanted[name]:
-            self._wanted[name].popleft()(self._inbox[name].popleft())
 
     def _wait(self, name: str, timeout: float | None, done: Done) -> None:
         def give_up() -> None:
@@ -268,14 +269,16 @@ class _Execution:
 
         advance(None)
 
-    def complete(self, task: int, outcome: Any) -> None:
+    def complete(self, task: int, outcome: Any) -> bool:
         """Take the outcome of a command, unless it has one already or nobody waits for it any more."""
         if task not in self._waiting:
-            return
+            return False
         done, group = self._waiting.pop(task)
+        if group.is_over:
+            return False
         self._history.append((self._now(), task, outcome))
-        if not group.is_over:
-            done(copied(outcome))
+        done(copied(outcome))
+        return True
 
     def check_replay(self) -> None:
         """Drive the program again from the history; raises AssertionError if it does anything else."""

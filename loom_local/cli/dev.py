@@ -34,7 +34,7 @@ _QUIET = ("azure", "durabletask", "uvicorn", "watchfiles", "asyncio")
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where runs are kept.  [default: APP/.loom]",
+    help="Where runs are kept.  [default: LOOM_DATA, else APP/.loom]",
 )
 @click.option(
     "--host", "address", default="127.0.0.1", show_default=True, help="Any other address needs an API key."
@@ -84,7 +84,7 @@ def dev(
     from loom_local.host.server import listen  # noqa: PLC0415  cold start
 
     app = app.resolve()
-    data = (data or app / ".loom").resolve()
+    data = (data or app / Path(os.environ.get("LOOM_DATA") or ".loom").expanduser()).resolve()
     try:
         bound = socket.socket(fileno=listener) if listener is not None else listen(address, port)
         if listener is None and not no_reload:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from loom_local.cli.api import Api, connect, segment
+from loom_local.cli.api import Api, connect, json_option, segment
 from loom_local.cli.board import counts, printable
 from loom_local.cli.follow import follow
 
@@ -85,14 +85,24 @@ def events(*, run_id: str, to_the_end: bool, last_id: str, url: str | None, as_j
             click.echo(printable(f"{event.id}  {event.name}  {event.data}"))
 
 
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.argument("name", metavar="EVENT")
+@click.option("--payload", callback=json_option, help="JSON, @FILE, or - for the standard input; else null.")
+@url_option
+@json_flag
+def send(*, run_id: str, name: str, payload: Any, url: str | None, as_json: bool) -> None:
+    """Send a run an event that it waits, or will wait, for."""
+    api, path = connect(url), f"/api/runs/{segment(run_id)}"
+    api.post(f"{path}/events/{segment(name)}", payload)
+    _tell(api.get(path), as_json=as_json)
+
+
 def _steer(action: str, summary: str, *options: Callable[..., Any]) -> Callable[..., None]:
     def steer(*, run_id: str, url: str | None, as_json: bool, force: bool = False) -> None:
         query = "?force=true" if force else ""
         document = connect(url).post(f"/api/runs/{segment(run_id)}/{action}{query}")
-        if as_json:
-            click.echo(json.dumps(document, ensure_ascii=False))
-        else:
-            click.echo(printable(f"{document['runId']}  {document['status']}"))
+        _tell(document, as_json=as_json)
 
     for option in (*options, json_flag, url_option, click.argument("run_id", metavar="ID")):
         steer = option(steer)
@@ -108,6 +118,13 @@ stop = _steer("stop", "Have a run come to an end of its own: cut its loops and w
 rewind = _steer("rewind", "Have a failed or cancelled run go on from what failed.")
 suspend = _steer("suspend", "Let a run stand still until it is resumed.")
 resume = _steer("resume", "Let a suspended run go on.")
+
+
+def _tell(document: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        click.echo(printable(f"{document['runId']}  {document['status']}"))
 
 
 def _pages(api: Api, status: str | None, limit: int) -> Iterator[Mapping[str, Any]]:

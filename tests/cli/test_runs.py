@@ -83,3 +83,27 @@ def test_events_can_be_taken_up_after_an_id(host, loom):
 
 def test_no_host_exits_with_3(nowhere, loom):
     assert loom(runs, "list").exit_code == 3
+
+
+def test_an_event_is_sent_with_its_payload(host, loom):
+    result = loom(runs, "send", "run-a", "email/verified", "--payload", '{"accepted": false}')
+
+    assert result.stdout == "run-a  running\n"
+    assert host.requests[0] == ("POST", "/api/runs/run-a/events/email%2Fverified")
+    assert host.bodies == [{"accepted": False}]
+
+
+def test_an_event_without_a_payload_has_null(host, loom):
+    result = loom(runs, "send", "run-a", "go", "--json")
+
+    assert json.loads(result.stdout)["runId"] == "run-a"
+    assert host.bodies == [None]
+
+
+def test_an_event_that_is_refused_exits_with_2(host, loom):
+    host.refusal = (409, {"title": "Conflict", "detail": "run-a is completed and takes no more events"})
+
+    result = loom(runs, "send", "run-a", "go")
+
+    assert result.exit_code == 2
+    assert "takes no more events" in result.stderr

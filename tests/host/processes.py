@@ -53,12 +53,12 @@ def _read(host: RunningHost) -> None:
 
 @contextmanager
 def start_host(
-    app: Path, data: Path, *options: str, env: dict[str, str] | None = None
+    app: Path, data: Path | None, *options: str, env: dict[str, str] | None = None
 ) -> Iterator[RunningHost]:
     """Run `loom dev`; it is killed at the end if it runs still."""
-    command = [sys.executable, "-m", "loom_local.cli.main", "dev", "--app", str(app), "--data", str(data)]
+    command = [sys.executable, "-m", "loom_local.cli.main", "dev", "--app", str(app), "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--port", "0", *options],
+        [*command, *(["--data", str(data)] if data else []), *options],
         cwd=ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": ""} | (env or {}),
         stdout=subprocess.PIPE,
@@ -80,7 +80,7 @@ def start_host(
 
 @contextmanager
 def ready_host(
-    app: Path, data: Path, *options: str, env: dict[str, str] | None = None
+    app: Path, data: Path | None, *options: str, env: dict[str, str] | None = None
 ) -> Iterator[RunningHost]:
     with start_host(app, data, *options, env=env) as host:
         host.url = host.wait_for(r"Loom is ready at (\S+)")[1]

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import signal
 import socket
 
@@ -49,6 +50,13 @@ async def test_a_second_ctrl_c_exits_at_once(tmp_path, http):
         assert await asyncio.to_thread(host.ended) == 130
         sleeping.cancel()
         await asyncio.wait([sleeping])
+
+
+def test_runs_are_kept_where_the_app_is_told_to_keep_its_files(tmp_path):
+    app = shutil.copytree(APPS / "http_v1", tmp_path / "app")
+    with ready_host(app, None, *FAST, env={"LOOM_DATA": "../kept"}):
+        assert (tmp_path / "kept" / "loom.db").exists()
+        assert not (app / ".loom").exists()
 
 
 def test_two_hosts_on_the_same_data_cannot_be(tmp_path):

@@ -164,6 +164,22 @@ def test_a_failed_step_that_is_skipped_does_not_end_its_branch():
     assert ran(taken, activities={"fail": fail})[0] == "on"
 
 
+@pytest.mark.parametrize(("big", "bound"), [(True, "yes"), (False, "no")])
+def test_a_name_that_both_ways_bind_has_what_the_way_that_was_taken_gave(big, bound):
+    yes, no = echo("yes", output="x"), echo("no", output="x")
+    steps = {"type": "condition", "if": "big", "then": [yes], "else": [no]}, echo("{{ x }}")
+
+    assert ran(*steps, given={"big": big}) == (bound, [bound, bound])
+
+
+@pytest.mark.parametrize(("at", "bound"), [(1, "early"), (3, "late")])
+def test_a_name_keeps_what_it_was_if_the_step_that_would_bind_it_again_is_skipped(at, bound):
+    again = wait(onTimeout="fail", output="x")
+    steps = wait(onTimeout=[again], output="x"), echo("{{ x }}")
+
+    assert ran(*steps, events=[(at, "approved", bound)])[0] == bound
+
+
 def test_the_plan_of_a_condition_has_a_gate_for_each_way():
     first, yes, no, end = compiled(
         {"type": "condition", "if": "$.input", "then": [echo()], "else": [echo()], "output": "way"}

@@ -141,6 +141,27 @@ def test_events_are_kept_until_somebody_waits_for_them():
     assert world.run(program, {}) == ["a", "b", "c", 8]
 
 
+def test_an_event_passes_by_those_who_have_given_up_waiting():
+    def program(_):
+        yield AnyOf((WaitEvent("go"), Sleep(1)))
+        return (yield WaitEvent("go"))
+
+    assert Bench({}, events=[(2, "go", "late")]).run(program, {}) == "late"
+
+
+def test_an_event_passes_by_who_waited_before_the_program_began_anew():
+    def program(payload):
+        if not payload.get("again"):
+            yield AnyOf((WaitEvent("go"), anew()))
+        return (yield WaitEvent("go"))
+
+    def anew():
+        yield Sleep(1)
+        yield ContinueAsNew({"again": True})
+
+    assert Bench({}, events=[(2, "go", "late")]).run(program, {}) == "late"
+
+
 def test_an_event_that_never_comes_is_said_instead_of_waited_for():
     def program(_payload):
         yield WaitEvent("never")
