@@ -61,9 +61,7 @@ class Closure:
                 self._refuse(place, f"nested more than {MAX_NESTED} deep: {_spelled(chain, called)}")
             else:
                 if alone and called.waits:
-                    message = (
-                        "waits for an event, and none can reach one that is called for each item or again"
-                    )
+                    message = "waits for an event, which reaches none that is called per item or again"
                     self._refuse(place, f"the pipeline {called.name!r} {message}")
                 walked = (called.version, alone)
                 if walked not in self._heights:
