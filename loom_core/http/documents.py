@@ -23,6 +23,7 @@ class ProblemDocument(BaseModel):
 
 
 class StageProgress(BaseModel):
+    status: str
     done: int
     total: int
     skipped: int
@@ -95,7 +96,8 @@ async def referred(value: Json, request: Request) -> Json:
 
 def _progress(stage: JsonObject) -> JsonObject:
     error = stage.get("error")
-    return {key: stage.get(key, 0) for key in _COUNTS} | ({} if error is None else {"error": error})
+    counts = {key: stage.get(key, 0) for key in _COUNTS}
+    return {"status": stage.get("status", "pending"), **counts, **({} if error is None else {"error": error})}
 
 
 def _iso(moment: datetime) -> str:

@@ -12,6 +12,7 @@ from loom_local.cli.board import counts, printable
 from loom_local.cli.follow import follow
 
 PAGE = 100
+UNDONE = {"running": "being undone", "completed": "undone", "failed": "could not be undone"}
 STATUSES = ("pending", "running", "suspended", "completed", "failed", "cancelled")
 
 url_option = click.option("--url", help="The host (else LOOM_URL, else http://127.0.0.1:7071).")
@@ -53,7 +54,7 @@ def list_runs(
 @url_option
 @json_flag
 def show(*, run_id: str, url: str | None, as_json: bool) -> None:
-    """Show a run: its state, how far its stages are, its output or its error."""
+    """Show a run: its state, how far its stages are, what was undone, its output or its error."""
     document = connect(url).get(f"/api/runs/{segment(run_id)}")
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False))
@@ -61,7 +62,10 @@ def show(*, run_id: str, url: str | None, as_json: bool) -> None:
     click.echo(printable(f"{document['runId']}  {document['status']}  {document['pipeline']}"))
     click.echo(f"created {document['createdAt']}, updated {document['updatedAt']}")
     for name, stage in (document.get("progress") or {}).items():
-        click.echo(printable(f"  {name}: {counts(stage)}"))
+        click.echo(printable(f"  {name}: {stage.get('status', '')} {counts(stage)}".rstrip()))
+    for undone in document.get("compensations") or ():
+        became = UNDONE.get(undone["status"], undone["status"])
+        click.echo(printable(f"  {undone['stage']}: {became} {_reason(undone)}".rstrip()))
     for part in ("error", "output"):
         if document.get(part) is not None:
             click.echo(f"{part}: {printable(json.dumps(document[part], ensure_ascii=False, indent=2))}")
@@ -118,6 +122,11 @@ stop = _steer("stop", "Have a run come to an end of its own: cut its loops and w
 rewind = _steer("rewind", "Have a failed or cancelled run go on from what failed.")
 suspend = _steer("suspend", "Let a run stand still until it is resumed.")
 resume = _steer("resume", "Let a suspended run go on.")
+
+
+def _reason(document: Mapping[str, Any]) -> str:
+    error = document.get("error") or {}
+    return f"({error['type']}: {error['message']})" if error else ""
 
 
 def _tell(document: Mapping[str, Any], *, as_json: bool) -> None:

@@ -36,7 +36,11 @@ class Host:
     def document(self) -> dict:
         ended = self.outcome if self.finished else {"status": "running"}
         times = {"createdAt": "2026-01-02T03:04:05Z", "updatedAt": "2026-01-02T03:04:06Z"}
-        progress = {"progress": {"Split": {"done": 2} | COUNTS}} if self.finished else {"progress": {}}
+        progress = (
+            {"progress": {"Split": {"status": "completed", "done": 2} | COUNTS}}
+            if self.finished
+            else {"progress": {}}
+        )
         return {"runId": "run-a", "pipeline": "p", "output": None, "error": None} | progress | times | ended
 
 

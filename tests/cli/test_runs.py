@@ -42,7 +42,7 @@ def test_show_prints_the_state_the_stages_and_the_output(host, loom):
     result = loom(runs, "show", "run-a")
 
     assert "run-a  completed  p" in result.stdout
-    assert "Split: 2 of 2" in result.stdout
+    assert "Split: completed 2 of 2" in result.stdout
     assert '"words": 3' in result.stdout
 
 
@@ -83,6 +83,16 @@ def test_events_can_be_taken_up_after_an_id(host, loom):
 
 def test_no_host_exits_with_3(nowhere, loom):
     assert loom(runs, "list").exit_code == 3
+
+
+def test_show_says_what_was_undone(host, loom):
+    error = {"type": "OSError", "message": "no disk"}
+    undone = [{"stage": "B", "status": "failed", "error": error}, {"stage": "A", "status": "completed"}]
+    host.finished, host.outcome = True, {"status": "cancelled", "compensations": undone}
+
+    lines = loom(runs, "show", "run-a").stdout.splitlines()
+
+    assert lines[-2:] == ["  B: could not be undone (OSError: no disk)", "  A: undone"]
 
 
 def test_an_event_is_sent_with_its_payload(host, loom):

@@ -152,7 +152,8 @@ async def test_a_failed_stage_says_why(runs, api, run_id):
     shown = (await api.get(f"/runs/{run_id}")).json()["progress"]
 
     assert [(name, data["stages"]["list"]["error"]) for _, name, data in told] == [("stage.finished", BROKEN)]
-    assert shown["list"] == {"done": 0, "total": 0, "skipped": 0, "failed": 0, "error": BROKEN}
+    counts = {"done": 0, "total": 0, "skipped": 0, "failed": 0}
+    assert shown["list"] == {"status": "failed", **counts, "error": BROKEN}
     assert "error" not in shown["scan"]
 
 
