@@ -114,3 +114,12 @@ def test_what_does_not_exist_or_is_deleted_cannot_be_confirmed(world: World):
         world.call("confirm-user-account", {"userId": user})
     with pytest.raises(NotFoundError):
         world.call("confirm-user-account", {"userId": "user-0"})
+
+
+def test_an_entry_is_written_once_and_stays_as_it_was(world: World):
+    world.call("log-event", {"event": "opened", "subject": {"by": "Ada"}}, key="run-1/log")
+    before = ledger(world.data, "SELECT * FROM events")
+
+    world.call("log-event", {"event": "closed"}, key="run-1/log")
+
+    assert ledger(world.data, "SELECT * FROM events") == before

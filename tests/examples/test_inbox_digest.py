@@ -136,3 +136,13 @@ def test_a_digest_keeps_the_last_hundred_files(world: World, inbox: Path):
 
     assert digest["files"] == digest["lines"] == 120
     assert [one["path"] for one in digest["latest"]][::99] == ["logs/20.log", "logs/119.log"]
+
+
+def test_a_file_that_was_not_read_to_its_end_does_not_count(world: World, inbox: Path):
+    file = put(inbox, "a.log", "INFO a\n" * 50)
+    reading = world.call("digest-log-chunk", file)
+
+    digest = world.call("add-to-digest", {"file": file, "reading": reading})
+
+    assert (digest["files"], digest["lines"]) == (0, 0)
+    assert digest["unread"] == [{"path": "logs/a.log", "reason": "the run was stopped"}]
