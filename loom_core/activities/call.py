@@ -1,6 +1,7 @@
 """The call that an activity serves, for one that asks."""
 
 import threading
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -14,10 +15,10 @@ class Call:
     """
 
     activity: str
-    run: str
-    key: str
+    run: str = ""
+    key: str = ""
     strategy: str = ""
-    at: float = 0.0
+    at: float = field(default_factory=time.time)
     """When it was scheduled, in seconds since the epoch."""
     stop: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 

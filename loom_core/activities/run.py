@@ -1,14 +1,12 @@
 """Activities: everything `run_activity` does with one call, from its payload to its result."""
 
-import asyncio
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from loom_core.activities.call import Call, current_call
 from loom_core.activities.definition import Definition
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
 RESERVED = "loom."
+_TOLD = ("activity", "run", "key", "strategy", "at")
 _MAX_MESSAGE = 4_000
 _log = logging.getLogger(__name__)
 
@@ -97,34 +96,27 @@ class Activities:
         may carry.
         """
         given: Any = payload
-        at = given.get("at") or time.time()
-        call = Call(
-            given["activity"], given.get("run", ""), given.get("key", ""), given.get("strategy", ""), at
-        )
-        since = asyncio.get_running_loop().time()
-        inputs = payload.get("inputs")
-        if isinstance(inputs, list | tuple):
-            keys = cast("Sequence[str]", payload.get("keys") or [""] * len(inputs))
-            calls = zip(keys, inputs, strict=True)
-            result: Json = [
-                await self._outcome(replace(call, key=key, stop=threading.Event()), value, since)
-                for key, value in calls
-            ]
+        call = Call(**{name: given[name] for name in _TOLD if name in given})
+        if "inputs" in given:
+            keys = given.get("keys") or [""] * len(given["inputs"])
+            calls = (replace(call, key=key, stop=threading.Event()) for key in keys)
+            pairs = zip(calls, given["inputs"], strict=True)
+            result: Json = [await self._outcome(one, value) for one, value in pairs]
         else:
-            result = await self._call(call, payload.get("input"), since)
+            result = await self._call(call, given.get("input"))
         size = len(encode(result))
         if size > MAX_RESULT_BYTES:
             raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
         return await spill(self._blobs, result) if size > INLINE_BYTES else result
 
-    async def _call(self, call: Call, value: Json, since: float) -> Json:
+    async def _call(self, call: Call, value: Json) -> Json:
         found = self._activities.get(call.activity) or self._own.get(call.activity)
         if found is None:
             raise NotFoundError(f"there is no activity {call.activity!r}")
         taken = await resolve(self._blobs, value)
         token = current_call.set(call)
         try:
-            with self.stops.watch(call, since, cancel=found.is_async):
+            async with self.stops.heard(call, cancel=found.is_async):
                 return await found.call(taken)
         except LoomError:
             raise
@@ -134,9 +126,9 @@ class Activities:
         finally:
             current_call.reset(token)
 
-    async def _outcome(self, call: Call, value: Json, since: float) -> Json:
+    async def _outcome(self, call: Call, value: Json) -> Json:
         try:
-            output = await self._call(call, value, since)
+            output = await self._call(call, value)
             encode(output)
         except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
             retryable = not isinstance(error, LoomError) or error.retryable
