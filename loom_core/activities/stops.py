@@ -70,11 +70,11 @@ class Stops:
             return
         raise UnavailableError(f"what {run} is asked changes too fast")
 
-    async def ask_once(self, run: str, at: float) -> None:
-        """Ask the whole run, unless it was asked as a whole before: it may be undoing things by now."""
+    async def ask_once(self, run: str, scope: str, at: float) -> None:
+        """Ask, unless the whole run was asked before: what it does since then may be undoing things."""
         asked, _ = await self._read(run)
         if "" not in asked:
-            await self.ask(run, at=at)
+            await self.ask(run, scope, at)
 
     async def forget(self, run: str) -> None:
         """Delete what the run was asked."""
@@ -142,7 +142,7 @@ class Stops:
     async def _delete_old(self, new: str) -> None:
         """For each new mark, look at the next few others: more old ones than young ones never gather."""
         names = await self._blobs.list(_FOLDER, limit=_CHECKED, after=self._checked)
-        self._checked = names[-1] if names else ""
+        self._checked = names[-1] if len(names) == _CHECKED else ""
         for name in {*names} - {_FOLDER + new}:
             asked, _ = await self._read(name.removeprefix(_FOLDER))
             if max(asked.values(), default=0.0) < time.time() - KEPT:

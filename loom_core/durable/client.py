@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -15,7 +15,7 @@ import grpc.aio
 from azure.durable_functions import DurableFunctionsClient
 from durabletask.client import OrchestrationState, OrchestrationStatus
 
-from loom_core.activities.stops import FOR_EVER, Stops
+from loom_core.activities.stops import KEPT, Stops
 from loom_core.durable import sdk
 from loom_core.durable.driver import ORCHESTRATION
 from loom_core.durable.runs import (
@@ -33,18 +33,20 @@ from loom_core.errors import CancelledError, ConflictError, InvalidError, NotFou
 from loom_core.pipelines.session import CANCEL, STOP
 from loom_core.wire.json import Json
 
-_STATUS: Final[dict[OrchestrationStatus, Status]] = {
-    OrchestrationStatus.PENDING: "pending",
-    OrchestrationStatus.RUNNING: "running",
-    OrchestrationStatus.CONTINUED_AS_NEW: "running",
-    OrchestrationStatus.SUSPENDED: "suspended",
-    OrchestrationStatus.COMPLETED: "completed",
-    OrchestrationStatus.FAILED: "failed",
-    OrchestrationStatus.TERMINATED: "cancelled",
-}
-
+_OURS: Final[dict[str, Status]] = {"TERMINATED": "cancelled", "CONTINUED_AS_NEW": "running"}
+"""What the SDK calls otherwise than Loom."""
 _WANTED: Final[dict[Control, Status]] = {"cancel": "cancelled", "suspend": "suspended", "resume": "running"}
-
+_ERRORS: Final = {
+    grpc.StatusCode.ALREADY_EXISTS: (ConflictError, "there is a run of this id already"),
+    grpc.StatusCode.NOT_FOUND: (NotFoundError, "there is no such run"),
+    grpc.StatusCode.FAILED_PRECONDITION: (ConflictError, ""),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidError, ""),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (
+        InvalidError,
+        "the answer is too large; ask for less with a smaller limit",
+    ),
+}
+"""What the backend's refusals are here; without words, its own are told."""
 # Names no status that may be replaced: a run, finished or not, is never overwritten by one of the same id.
 _NEVER_REPLACE: Final = pb.OrchestrationIdReusePolicy()
 _REPLACE_FAILED: Final = pb.OrchestrationIdReusePolicy(replaceableStatus=[pb.ORCHESTRATION_STATUS_FAILED])
@@ -71,29 +73,29 @@ class DurableRuns:
         # An older Durable extension ignores the reuse policy, so a finished run is looked for first.
         if key is not None and await self._is_same(run_id, start):
             return run_id, False
+        library = {"library": start.library} if start.library else {}
         call = {
             "program": "pipeline",
             "pipeline": start.pipeline,
             "version": start.version,
             "request": start.request,
             "created": time.time(),
-            "payload": {"run": run_id, "definition": start.definition, "input": start.input}
-            | ({"library": start.library} if start.library else {}),
+            "payload": {"run": run_id, "definition": start.definition, "input": start.input, **library},
         }
         try:
-            with _grpc_errors():
-                await self._client.schedule_new_orchestration(
-                    ORCHESTRATION, input=call, instance_id=run_id, reuse_id_policy=_NEVER_REPLACE
-                )
+            await self._schedule(run_id, call, _NEVER_REPLACE)
         except ConflictError:
-            if key is not None and await self._is_same(run_id, start):
-                return run_id, False
-            raise
+            if not await self._is_same(run_id, start):
+                raise
+            return run_id, False
         return run_id, True
 
+    async def _schedule(self, run_id: str, call: Json, policy: pb.OrchestrationIdReusePolicy) -> None:
+        schedule = self._client.schedule_new_orchestration
+        await answer(schedule(ORCHESTRATION, input=call, instance_id=run_id, reuse_id_policy=policy))
+
     async def _is_same(self, run_id: str, start: Start) -> bool:
-        with _grpc_errors():
-            state = await self._client.get_orchestration_state(run_id)
+        state = await answer(self._client.get_orchestration_state(run_id))
         if state is None:
             return False
         if _object(state.serialized_input).get("request") != start.request:
@@ -108,16 +110,14 @@ class DurableRuns:
     async def list(self, *, status: Status | None = None, limit: int = 50, after: str | None = None) -> Page:
         # A run that was cancelled ends as failed there, and is told from others by its error.
         asked = ("cancelled", "failed") if status == "cancelled" else (status,)
-        wanted = [theirs for theirs, ours in _STATUS.items() if ours in asked]
-        with _grpc_errors():
-            states, token = await sdk.query_page(self._client, PREFIX, wanted, limit, after)
+        wanted = [theirs for theirs in OrchestrationStatus if _status(theirs) in asked]
+        states, token = await answer(sdk.query_page(self._client, PREFIX, wanted, limit, after))
         runs = (_run(state) for state in states if RUN_ID.fullmatch(state.instance_id))
         return Page(tuple(run for run in runs if status in (None, run.status)), token)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
         try:
-            with _grpc_errors():
-                state = await self._client.wait_for_orchestration_completion(run_id, timeout=seconds)
+            state = await answer(self._client.wait_for_orchestration_completion(run_id, timeout=seconds))
         except TimeoutError:
             state = None
         return _run(state or await self._state(run_id))
@@ -133,30 +133,33 @@ class DurableRuns:
             raise ConflictError(f"{run_id} is {run.status} and cannot {action} any more; start a new run")
         match action:
             case "cancel":
-                await self._cancel(run, force=force)
+                # Whatever ends the run in between is told by how it is afterwards.
+                with contextlib.suppress(ConflictError):
+                    await (self._terminate(run_id) if force else self._cancel(run))
             case "stop":
                 await self._raise(run_id, STOP, None)
                 return run
             case "suspend":
-                with _grpc_errors():
-                    await self._client.suspend_orchestration(run_id)
+                await answer(self._client.suspend_orchestration(run_id))
             case "resume":
-                with _grpc_errors():
-                    await self._client.resume_orchestration(run_id)
+                await answer(self._client.resume_orchestration(run_id))
         return await self._until(run_id, _WANTED[action])
 
-    async def _cancel(self, run: Run, *, force: bool) -> None:
-        # Whatever ends the run in between is told by how it is afterwards.
-        with contextlib.suppress(ConflictError):
-            if force:
-                with _grpc_errors():
-                    await self._client.terminate_orchestration(run.id)
-                await self._stops.ask(run.id, at=FOR_EVER)
-                return
-            await self._raise(run.id, CANCEL, None)
-            if run.status == "suspended":
-                with _grpc_errors():
-                    await self._client.resume_orchestration(run.id)
+    async def _terminate(self, run_id: str) -> None:
+        await answer(self._client.terminate_orchestration(run_id))
+        # Nothing that it scheduled is to begin any more, be it from children that end a little later.
+        await self._stops.ask(run_id, at=time.time() + KEPT)
+
+    async def _cancel(self, run: Run) -> None:
+        """Have the run cancel itself; running activities are told at once, which makes room for what undoes.
+
+        What the run does once it has heard is later than the asking, and not meant.
+        """
+        asked = time.time()
+        await self._raise(run.id, CANCEL, None)
+        if run.status == "suspended":
+            await answer(self._client.resume_orchestration(run.id))
+        await self._stops.ask_once(run.id, "", asked)
 
     async def _rewind(self, state: OrchestrationState) -> Run:
         """Start the instance again with what it kept when it failed; its `number` names new children."""
@@ -171,13 +174,8 @@ class DurableRuns:
             raise ConflictError(f"{run.id} has undone what it had done; start a new run")
         again = {**call, "payload": {key: value for key, value in payload.items() if key != "failure"}}
         await self._stops.forget(run.id)
-        try:
-            with _grpc_errors():
-                await self._client.schedule_new_orchestration(
-                    ORCHESTRATION, input=again, instance_id=run.id, reuse_id_policy=_REPLACE_FAILED
-                )
-        except ConflictError:
-            pass  # somebody else rewound it a moment ago
+        with contextlib.suppress(ConflictError):  # somebody else rewound it a moment ago
+            await self._schedule(run.id, again, _REPLACE_FAILED)
         return await self.get(run.id)
 
     async def _until(self, run_id: str, wanted: Status) -> Run:
@@ -194,43 +192,47 @@ class DurableRuns:
             raise InvalidError(
                 "the SDK takes __class__, __module__ and __data__ for one of its own envelopes"
             )
-        run = _run(await self._state(run_id))
+        run = await self.get(run_id)
         if run.is_finished:
             raise ConflictError(f"{run_id} is {run.status} and takes no more events")
         await self._raise(run_id, name, payload)
 
     async def _raise(self, run_id: str, name: str, payload: Json) -> None:
-        with _grpc_errors():
-            await self._client.raise_orchestration_event(run_id, name, data=payload)
+        await answer(self._client.raise_orchestration_event(run_id, name, data=payload))
 
     async def _state(self, run_id: str) -> OrchestrationState:
-        state = None
-        if RUN_ID.fullmatch(run_id):
-            with _grpc_errors():
-                state = await self._client.get_orchestration_state(run_id)
+        is_one = RUN_ID.fullmatch(run_id)
+        state = await answer(self._client.get_orchestration_state(run_id)) if is_one else None
         if state is None:
             raise NotFoundError(f"there is no run {run_id}")
         return state
 
 
+def _status(theirs: OrchestrationStatus) -> Status:
+    return _OURS.get(theirs.name) or cast("Status", theirs.name.lower())
+
+
 def _run(state: OrchestrationState) -> Run:
     call = _object(state.serialized_input)
     progress = _object(state.serialized_custom_status)
-    status = _STATUS[state.runtime_status]
-    failure = state.failure_details
-    error = failure and {"type": failure.error_type.rpartition(".")[2], "message": failure.message}
-    if error and error["type"] == CancelledError.__name__:
-        status = "cancelled"
+    status, failure, error = _status(state.runtime_status), state.failure_details, None
+    if status == "failed" and failure:
+        error = {"type": failure.error_type.rpartition(".")[2], "message": failure.message}
+        if error["type"] == CancelledError.__name__:
+            status, error = "cancelled", None
+    is_done = status == "completed" and state.serialized_output
+    # The SDK tells times in UTC, without saying so.
+    created = datetime.fromtimestamp(call["created"], UTC) if "created" in call else state.created_at
     return Run(
         id=state.instance_id,
         pipeline=call.get("pipeline", ""),
         version=call.get("version", ""),
         status=status,
-        created=_moment(call["created"]) if "created" in call else state.created_at,
+        created=created.replace(tzinfo=None),
         updated=state.last_updated_at,
         input=call.get("payload", {}).get("input"),
-        output=_decode(state.serialized_output) if status == "completed" else None,
-        error=error if status == "failed" else None,
+        output=json.loads(is_done) if is_done else None,
+        error=error,
         stages=progress.get("stages", {}),
         seq=progress.get("seq", 0),
         notes={key: progress[key] for key in ("compensations", "warnings") if progress.get(key)},
@@ -238,37 +240,20 @@ def _run(state: OrchestrationState) -> Run:
     )
 
 
-def _moment(seconds: float) -> datetime:
-    """As the SDK tells times: UTC, without saying so."""
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-
-
-def _decode(encoded: str | None) -> Any:
-    return json.loads(encoded) if encoded else None
-
-
 def _object(encoded: str | None) -> dict[str, Any]:
     """The JSON object, or an empty one where an orchestration that is not ours has something else."""
-    found = _decode(encoded)
+    found = json.loads(encoded) if encoded else None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-@contextlib.contextmanager
-def _grpc_errors() -> Generator[None]:
+async def answer[T](asked: Awaitable[T]) -> T:
+    """What the backend answers.
+
+    Raises ConflictError, InvalidError, NotFoundError, and UnavailableError when it does not.
+    """
     try:
-        yield
+        return await asked
     except grpc.aio.AioRpcError as error:
         code = error.code()
-        if code == grpc.StatusCode.ALREADY_EXISTS:
-            raise ConflictError("there is a run of this id already") from error
-        if code == grpc.StatusCode.NOT_FOUND:
-            raise NotFoundError("there is no such run") from error
-        if code == grpc.StatusCode.FAILED_PRECONDITION:
-            raise ConflictError(error.details() or "the run's state does not allow it") from error
-        if code == grpc.StatusCode.INVALID_ARGUMENT:
-            raise InvalidError(error.details() or "the durable backend refused the request") from error
-        if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-            raise InvalidError(
-                "the answer is too large; ask for less at a time with a smaller limit"
-            ) from error
-        raise UnavailableError(f"the durable backend answered {code.name}") from error
+        kind, words = _ERRORS.get(code, (UnavailableError, f"the durable backend answered {code.name}"))
+        raise kind(words or error.details() or f"the durable backend refused: {code.name}") from error

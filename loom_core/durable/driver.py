@@ -1,7 +1,7 @@
 """Drives a program as a Durable orchestrator: gives each command its meaning on the SDK's context."""
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
 from types import GeneratorType
@@ -20,22 +20,20 @@ from loom_core.wire.json import JsonObject
 ACTIVITY: Final = "run_activity"
 ORCHESTRATION: Final = "run_program"
 STOP: Final = "stop_work"
-CANCELS_ITSELF: Final = "pipeline"
-"""The program that is told to cancel, because it has things to undo; others are simply ended."""
 MAX_INSTANCE_ID: Final = 100
 
 
 class Drive:
     """One execution of one program."""
 
-    def __init__(
-        self, context: task.OrchestrationContext, run: str, number: int = 0, status: JsonObject | None = None
-    ) -> None:
-        self._context, self._run = sdk.publish_late(context), run
-        self._context.published = status
+    def __init__(self, context: task.OrchestrationContext, call: Mapping[str, Any]) -> None:
+        """Take what `run_program` was called with: `run`, and perhaps `number`, `status` and `at`."""
+        self._context = sdk.publish_late(context, call.get("status"))
+        self._run: str = call.get("run", context.instance_id)
+        self._at: float | None = call.get("at")
         self._root = Root()
-        self._children: dict[str, tuple[str, bool, task.Task[Any]]] = {}
-        self.number = number
+        self._children: dict[str, tuple[commands.RunProgram, task.Task[Any]]] = {}
+        self.number: int = call.get("number", 0)
         """How many activities and children were started, over all executions of the instance."""
         self.continued: commands.ContinueAsNew | None = None
         """The command that ended this execution, if one did."""
@@ -70,8 +68,15 @@ class Drive:
                 node = Group(self._start, step.steps, len(step.steps), first=True)
             case commands.Window() if step.width > 0:
                 node = Group(self._start, step.steps, step.width, collect=step.collect)
-            case commands.Now() | commands.Publish() | commands.ContinueAsNew():
-                return self._instant(step)
+            case commands.Now():
+                return None, self._now()
+            case commands.Publish():
+                self._context.published = step.status
+                return None, None
+            case commands.ContinueAsNew():
+                self.continued = step
+                self._root.settle(0, None)
+                return self._root, None
             case _:
                 return self._leaf(step, parent, slot)
         return node.begin(parent, slot)
@@ -82,11 +87,9 @@ class Drive:
             watched = self._task(step)
         except (TypeError, ValueError, OverflowError) as error:
             return None, Failed(InvalidError(f"{name or type(step).__name__}: {error}"))
-        return (
-            (None, outcome_of(watched, name))
-            if watched.is_complete
-            else (Leaf(watched, name, parent, slot), None)
-        )
+        if watched.is_complete:
+            return None, outcome_of(watched, name)
+        return Leaf(watched, name, parent, slot), None
 
     def _task(self, step: Step) -> task.Task[Any]:
         context = self._context
@@ -99,13 +102,7 @@ class Drive:
                 work = {"inputs": step.inputs, "keys": step.keys or self._keys(len(step.inputs))}
                 return self._activity(step.name, work)
             case commands.RunProgram():
-                payload = {"program": step.program, "payload": step.input, "run": self._run}
-                child = child_id(self._key())
-                begun: task.Task[Any] = context.call_sub_orchestrator(
-                    ORCHESTRATION, input=payload, instance_id=child
-                )
-                self._children[child] = step.key, step.program == CANCELS_ITSELF, begun
-                return begun
+                return self._child(step)
             case commands.Stop():
                 payload = {"run": self._run, "scope": step.scope, "children": self._pending(step.scope)}
                 return context.call_activity(STOP, input=payload)
@@ -121,19 +118,34 @@ class Drive:
                 raise TypeError("not a command")
 
     def _activity(self, name: str, work: dict[str, Any]) -> task.Task[Any]:
-        payload = {"activity": name, "run": self._run, "at": self._now(), **work}
+        payload = {"activity": name, "run": self._run, "at": self._decided(), **work}
         return self._context.call_activity(ACTIVITY, input=payload)
+
+    def _child(self, step: commands.RunProgram) -> task.Task[Any]:
+        """A child that is not graceful has been asked to stop when whoever began it is: it begins no more."""
+        payload = {"program": step.program, "payload": step.input, "run": self._run}
+        own = {} if step.graceful else {"at": self._decided()}
+        child = child_id(self._key())
+        begun: task.Task[Any] = self._context.call_sub_orchestrator(
+            ORCHESTRATION, input={**payload, **own}, instance_id=child
+        )
+        self._children[child] = step, begun
+        return begun
 
     def _pending(self, scope: str) -> list[JsonObject]:
         """The children whose work belongs to the scope and goes on."""
         return [
-            {"id": child, "graceful": graceful}
-            for child, (key, graceful, begun) in self._children.items()
-            if not begun.is_complete and covers(scope, key)
+            {"id": child, "graceful": step.graceful}
+            for child, (step, begun) in self._children.items()
+            if not begun.is_complete and covers(scope, step.key)
         ]
 
     def _now(self) -> float:
         return self._context.current_utc_datetime.replace(tzinfo=UTC).timestamp()
+
+    def _decided(self) -> float:
+        """When what is scheduled now was decided on: with the program itself, unless it is graceful."""
+        return self._now() if self._at is None else self._at
 
     def _key(self) -> str:
         self.number += 1
@@ -142,18 +154,6 @@ class Drive:
     def _keys(self, count: int) -> list[str]:
         call = self._key()
         return [f"{call}/{index}" for index in range(count)]
-
-    def _instant(self, step: commands.Now | commands.Publish | commands.ContinueAsNew) -> Started:
-        match step:
-            case commands.Now():
-                return None, self._now()
-            case commands.Publish():
-                self._context.published = step.status
-                return None, None
-            case commands.ContinueAsNew():
-                self.continued = step
-                self._root.settle(0, None)
-                return self._root, None
 
 
 def _within(step: commands.CallActivity | commands.CallBatch | commands.WaitEvent, seconds: float) -> Program:

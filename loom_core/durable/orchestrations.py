@@ -18,14 +18,14 @@ def run_program(
 ) -> Generator[task.Task[Any], Any, Any]:
     """Run `call["program"]` over `call["payload"]`; the program's result is the orchestration's output.
 
-    `call["run"]` is the run it belongs to (by default itself). Raises InvalidError for a program that nobody
-    registered, and what the program raises.
+    `call["run"]` is the run it belongs to (by default itself), `call["at"]` the time at which all of its work
+    counts as scheduled (by default each its own). Raises InvalidError for a program that nobody registered,
+    and what the program raises.
     """
     program = programs.get(call["program"])
     if program is None:
         raise InvalidError(f"no program is called {call['program']!r}")
-    run = call.get("run", context.instance_id)
-    drive = Drive(context, run, call.get("number", 0), call.get("status"))
+    drive = Drive(context, call)
     output = yield from drive.run(program(call["payload"]))
     if drive.continued is None:
         dump(output)

@@ -68,11 +68,11 @@ class LateStatus(worker._RuntimeOrchestrationContext):  # pyright: ignore[report
         return encoded if len(encoded) <= MAX_STATUS else dump({"omitted": f"{len(encoded)} characters"})
 
 
-def publish_late(context: task.OrchestrationContext) -> LateStatus:
+def publish_late(context: task.OrchestrationContext, status: JsonObject | None) -> LateStatus:
     """Make the context that the SDK created for this dispatch one whose `published` is encoded late."""
     context.__class__ = LateStatus
     assert isinstance(context, LateStatus)
-    context.published = None
+    context.published = status
     return context
 
 

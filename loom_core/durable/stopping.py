@@ -4,20 +4,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import grpc
-import grpc.aio
 from azure.durable_functions import DurableFunctionsClient
 
 from loom_core.activities.stops import Stops
+from loom_core.durable.client import answer
+from loom_core.errors import ConflictError
 from loom_core.pipelines.session import CANCEL
 
 _PAUSES = (0.1, 0.5, None)
 _PATIENCE = 5.0
-_WHILE = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -27,28 +26,21 @@ async def stop_work(client: DurableFunctionsClient, stops: Stops, work: dict[str
     Asking is best effort and never fails the run: what could not be asked in several attempts is logged, and
     comes to its own end.
     """
-    graceful = [child["id"] for child in work["children"] if child["graceful"]]
-    ended = [child["id"] for child in work["children"] if not child["graceful"]]
-    await _all(partial(_end, client, child) for child in ended)
-    # A child that cancels itself is told before its activities; what it then starts to undo things is later.
-    asked = time.time()
-    await _all(partial(client.raise_orchestration_event, child, CANCEL) for child in graceful)
-    await _insist(partial(stops.ask, work["run"], work["scope"], asked))
-    if ended and not graceful:
-        # Lanes of lanes end a little later than their parents, and may have begun something.
-        await asyncio.sleep(_WHILE)
-        await _insist(partial(stops.ask, work["run"], work["scope"]))
+    asked = time.time()  # what a child that cancels itself does once it has heard is later, and not meant
 
+    async def end(child: dict[str, Any]) -> None:
+        with contextlib.suppress(ConflictError):  # it has ended
+            if child["graceful"]:
+                await answer(client.raise_orchestration_event(child["id"], CANCEL))
+            else:
+                await answer(client.terminate_orchestration(child["id"]))
 
-async def _end(client: DurableFunctionsClient, child: str) -> None:
-    """Terminate a child and wait for it: as long as it goes on, it begins new work where old work ends."""
-    await client.terminate_orchestration(child)
-    with contextlib.suppress(TimeoutError):
-        await client.wait_for_orchestration_completion(child, fetch_payloads=False, timeout=_WHILE * 10)
-
-
-async def _all(asking: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    await asyncio.gather(*map(_insist, asking))
+    # The children first: whoever cancels itself is to learn why its activities end.
+    await asyncio.gather(*(_insist(partial(end, child)) for child in work["children"]))
+    # In a run that was asked as a whole, such a child may have learnt it from them, and be undoing things.
+    is_graceful = any(child["graceful"] for child in work["children"])
+    ask = stops.ask_once if is_graceful else stops.ask
+    await _insist(partial(ask, work["run"], work["scope"], asked))
 
 
 async def _insist(ask: Callable[[], Awaitable[None]]) -> None:
@@ -57,14 +49,8 @@ async def _insist(ask: Callable[[], Awaitable[None]]) -> None:
             async with asyncio.timeout(_PATIENCE):
                 return await ask()
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must go on
-            if _has_ended(error):
-                return None
             if pause is None:
-                _log.warning("not asked to stop: %s: %s", ask, error)
+                _log.warning("not asked to stop: %s", error)
             else:
                 await asyncio.sleep(pause)
     return None
-
-
-def _has_ended(error: Exception) -> bool:
-    return isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.FAILED_PRECONDITION

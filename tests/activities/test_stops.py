@@ -354,3 +354,39 @@ async def test_of_very_many_scopes_the_last_ones_are_kept(blobs):
         await asking.ask("run-1", f"run-1/S/{n}", float(n))
 
     assert list(await marks(blobs)) == [f"run-1/S/{n}" for n in range(3, MAX_SCOPES + 3)]
+
+
+async def test_a_run_that_was_asked_as_a_whole_is_not_asked_once_more(blobs):
+    asking = Activities([], blobs=blobs).stops
+
+    await asking.ask("run-1", "run-1/S", 1.0)
+    await asking.ask_once("run-1", "", 2.0)
+    await asking.ask_once("run-1", "", 3.0)
+    await asking.ask_once("run-1", "run-1/T", 3.0)
+    for n in range(MAX_SCOPES):
+        await asking.ask("run-1", f"run-1/S/{n}", 4.0 + n)
+    await asking.ask_once("run-1", "", 1_000.0)
+
+    assert (await marks(blobs))[""] == 2.0
+
+
+async def test_marks_of_runs_that_were_asked_long_ago_are_deleted(blobs):
+    asking, now = Activities([], blobs=blobs).stops, time.time()
+    old, young = [f"run-{n}" for n in range(20)], [f"run-{n}" for n in range(20, 40)]
+
+    for run in old:
+        await asking.ask(run, at=now - 2 * stops.KEPT)
+    for run in young:
+        await asking.ask(run)
+
+    kept = {name.removeprefix("stopped/") for name in await blobs.list("stopped/")}
+    assert kept == set(young)
+
+
+async def test_an_activitys_own_timeout_is_its_own(blobs):
+    @activity("late")
+    async def late(_):
+        raise TimeoutError("of its own")
+
+    with pytest.raises(TimeoutError, match="of its own"):
+        await Activities([late], blobs=blobs).run(payload("late"))

@@ -26,9 +26,12 @@ NAMES = {
 
 
 class Backend:
-    """One instance of `run_program` over the given program; `answer(kind, payload)` does the work."""
+    """One instance of `run_program` over the given program; `answer(kind, payload)` does the work.
 
-    def __init__(self, program, payload=None, *, answer=None, instance="run-1"):
+    `call` is what else it is called with.
+    """
+
+    def __init__(self, program, payload=None, *, answer=None, instance="run-1", **call):
         self.instance = instance
         self.now = datetime(2027, 1, 1, tzinfo=UTC)
         self.answer = answer or (lambda kind, payload: payload.get("input", payload.get("payload")))
@@ -40,7 +43,7 @@ class Backend:
         self.status = self.end = self.output = self.failure = self.custom = None
         self._orchestrator = partial(run_program, {"main": program})
         self.restart()
-        self._begin(json.dumps({"program": "main", "payload": payload}))
+        self._begin(json.dumps({"program": "main", "payload": payload, **call}))
 
     def _begin(self, encoded, carried=()):
         self.past = []

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from loom_core.errors import InvalidError, SandboxError, StepFailedError, TimedOutError
@@ -16,6 +18,9 @@ from loom_core.wire.commands import (
     WaitEvent,
     Window,
 )
+
+BEGUN = datetime(2027, 1, 1, 0, 0, 0, 1_000, tzinfo=UTC).timestamp()
+"""When the first dispatch of a run is."""
 
 
 def double(kind, payload):
@@ -320,9 +325,32 @@ def test_a_child_program_runs_as_a_sub_orchestration_with_an_id_of_its_own(play)
 
     assert run.output == [0, 1]
     assert run.log == [
-        ("child", {"program": "lane", "payload": i, "run": "run-1", "instance": f"sub-1-{i + 1}"})
+        (
+            "child",
+            {"program": "lane", "payload": i, "run": "run-1", "at": BEGUN, "instance": f"sub-1-{i + 1}"},
+        )
         for i in range(2)
     ]
+
+
+def test_all_work_of_a_child_counts_as_scheduled_with_it_unless_it_is_graceful(backend):
+    def program(_):
+        child = yield RunProgram("lane", 1)
+        graceful = yield RunProgram("lane", 1, graceful=True)
+        return [child.get("at"), graceful.get("at")]
+
+    assert backend(program, answer=lambda kind, payload: payload).play().output == [BEGUN, None]
+
+    def lane(_):
+        yield Sleep(60)
+        yield AnyOf((call(1), RunProgram("lane", 2), WaitEvent("go")))
+
+    run = backend(lane, at=5.0)
+    run.dispatch()
+    run.complete(next(iter(run.open)))
+    run.dispatch()
+
+    assert [payload["at"] for kind, payload in run.log if kind != "timer"] == [5.0, 5.0]
 
 
 def test_the_failure_of_a_childs_step_is_reported_as_that_step(play):
@@ -565,9 +593,10 @@ def test_a_stop_names_the_children_of_its_scope_that_go_on(backend, scope, asked
     assert not any(child["graceful"] for child in work["children"])
 
 
-def test_a_pipeline_among_the_children_is_to_cancel_itself(backend):
+def test_a_graceful_child_is_to_cancel_itself(backend):
     def program(_):
-        yield AnyOf((RunProgram("pipeline", 1, key="a"), RunProgram("lane", 2, key="a"), WaitEvent("go")))
+        graceful = RunProgram("any", 1, key="a", graceful=True)
+        yield AnyOf((graceful, RunProgram("lane", 2, key="a"), WaitEvent("go")))
         yield Stop("a")
 
     run = backend(program)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from contextlib import asynccontextmanager
 
 import azure.durable_functions as df
 import pytest
@@ -28,8 +29,10 @@ from loom_core.wire.commands import (
     Stop,
     WaitEvent,
 )
-from loom_local.engine.worker import ActivityOutcome
+from loom_local.engine.worker import ActivityOutcome, EngineLimits
 from loom_local.sidecar.service import Sidecar
+
+ACTIVITIES = 4
 
 
 def pipeline(payload):
@@ -44,17 +47,21 @@ def pipeline(payload):
     try:
         work = All((_work(key, taken, state), RunProgram("lane", {**taken, "key": key}, key=f"{key}/lane")))
         index, result = yield AnyOf((work, WaitEvent(CANCEL), WaitEvent(STOP)))
+        failure = "cancelled"
     except StepFailedError as error:
-        yield ContinueAsNew({**payload, "state": state, "failure": str(error)})
+        index, failure = None, str(error)
     if index == 0:
         return result
     if index == 2:
         return "stopped"
-    yield Stop(key)
+    if index == 1:
+        yield Stop(key)
+    if taken.get("undo_slowly"):
+        yield CallActivity("wait", "undoing", key=f"{key}/undo")
     if undo := taken.get("undo"):
         yield CallActivity("note", undo, key=f"{key}/undo")
         state["compensated"] = True
-    yield ContinueAsNew({**payload, "state": state, "failure": "cancelled"})
+    yield ContinueAsNew({**payload, "state": state, "failure": failure})
 
 
 def _work(key, taken, state):
@@ -62,7 +69,7 @@ def _work(key, taken, state):
         return (yield CallActivity("fail_once", None, key=f"{key}/work"))
     if inner := taken.get("inner"):
         payload = {"run": f"{key}/inner", "input": inner, "definition": {}}
-        return (yield RunProgram("pipeline", payload, key=f"{key}/inner"))
+        return (yield RunProgram("pipeline", payload, key=f"{key}/inner", graceful=True))
     return (yield CallActivity("wait", taken.get("name", "work"), key=f"{key}/work"))
 
 
@@ -122,7 +129,7 @@ class World:
             programs = {"pipeline": pipeline, "lane": lane}
             if call.get("pipeline") == "deaf":
                 programs = {"pipeline": deaf}
-            elif call.get("pipeline") == "staged" or "calls" in call["payload"]:
+            elif "calls" in call["payload"] or "stages" in call["payload"].get("definition", ()):
                 programs = PROGRAMS
             return (yield from run_program(programs, context, call))
 
@@ -148,10 +155,10 @@ class World:
                 await asyncio.sleep(0.001)
 
 
-@pytest.fixture
-async def world(tmp_path):
+@asynccontextmanager
+async def serving(path, **limits):
     world = World()
-    world.sidecar = Sidecar(tmp_path / "loom.db", world, durable=False)
+    world.sidecar = Sidecar(path / "loom.db", world, durable=False, limits=EngineLimits(**limits))
     await world.sidecar.start()
     binding = {"taskHubName": "Loom", "rpcBaseUrl": f"http://{world.sidecar.address}"}
     world.client = df.DurableFunctionsClient(json.dumps(binding))
@@ -161,6 +168,19 @@ async def world(tmp_path):
     finally:
         await world.client.close()
         await world.sidecar.stop(2.0)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with serving(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+async def narrow(tmp_path):
+    """A world that has room for few activities at a time."""
+    async with serving(tmp_path, activities=ACTIVITIES) as world:
+        yield world
 
 
 async def start(world, pipeline="p", **taken):
@@ -336,7 +356,8 @@ async def test_a_scatter_in_lanes_is_cancelled_and_rewound(world):
 
     cancelled = await world.runs.control(run_id, "cancel")
     await world.until(lambda w: len(w.ended) == 20)
-    ended = await all_ended(world)
+    await all_ended(world)
+    assert len(world.waiting) == 20, "nothing new was begun"
     rewound = await world.runs.control(run_id, "rewind")
     await world.until(lambda w: len(w.waiting) == 40)
     await world.runs.control(run_id, "cancel", force=True)
@@ -344,9 +365,59 @@ async def test_a_scatter_in_lanes_is_cancelled_and_rewound(world):
 
     assert (cancelled.status, cancelled.error) == ("cancelled", None)
     assert rewound.status in {"pending", "running"}
-    assert "COMPLETED" not in ended
     assert len(world.notes) == 1, "the stage before is not run again"
     assert sorted(world.waiting[:20]) == sorted(world.waiting[20:])
+
+
+async def test_cancelling_does_not_queue_behind_the_work_that_it_ends(narrow):
+    undone = {"name": "First", "activity": "note", "input": "first", "compensation": {"activity": "note"}}
+    stages = undone, scatter("wait", after=["First"], input="$.i")
+    run_id, _ = await narrow.runs.start(staged(*stages, items=list(range(100))))
+    await narrow.until(lambda w: len(w.waiting) == ACTIVITIES)
+
+    cancelled = await narrow.runs.control(run_id, "cancel")
+    run = await narrow.runs.wait(run_id, 10)
+
+    assert (cancelled.status, run.status) == ("cancelled", "cancelled")
+    assert [one["status"] for one in run.notes["compensations"]] == ["completed"]
+    assert len(narrow.notes) == 2
+    assert len(narrow.waiting) == len(narrow.ended) == ACTIVITIES, "what waited for its turn never began"
+
+
+async def test_cancelling_twice_leaves_what_is_being_undone_alone(world):
+    run_id = await start(world, undo_slowly=True)
+    await world.until(lambda w: len(w.waiting) == 2)
+
+    for _ in range(2):
+        assert (await world.runs.control(run_id, "cancel")).status == "running"
+
+    assert world.waiting[2:] == ["undoing"]
+    assert sorted(world.ended) == ["lane", "work"]
+    await world.runs.control(run_id, "cancel", force=True)
+    await world.until(lambda w: "undoing" in w.ended)
+
+
+async def test_pipelines_within_undo_what_they_did_when_all_places_are_taken(narrow):
+    inner = {
+        "name": "inner",
+        "stages": [
+            {"name": "Do", "activity": "note", "compensation": {"activity": "note"}},
+            {"name": "Wait", "activity": "wait", "after": ["Do"]},
+        ],
+    }
+    each = scatter("wait", pipeline="inner", input="$.i")
+    del each["activity"]
+    document = {"name": "outer", "stages": [each]}
+    definition = Start("staged", "v1", document, {"items": list(range(ACTIVITIES))}, {"inner": inner})
+    run_id, _ = await narrow.runs.start(definition)
+    await narrow.until(lambda w: len(w.waiting) == ACTIVITIES)
+
+    cancelled = await narrow.runs.control(run_id, "cancel")
+    await narrow.until(lambda w: len(w.notes) == 2 * ACTIVITIES)
+    await all_ended(narrow)
+
+    assert cancelled.status == "cancelled"
+    assert len(narrow.waiting) == len(narrow.ended) == ACTIVITIES
 
 
 async def test_a_failed_stage_is_rewound(world):
