@@ -9,7 +9,7 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 
 from loom_core.app import compose
 from loom_core.durable.client import DurableRuns, durable_client
-from loom_core.durable.orchestrations import run_program as drive
+from loom_core.durable.driver import run_program as drive
 from loom_core.durable.stopping import stop_work as ask_to_stop
 from loom_core.http.application import Delegate
 from loom_core.notations import PROGRAMS

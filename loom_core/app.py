@@ -6,8 +6,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from loom_core.activities import Activities, load_folder, load_modules
+from loom_core.activities import Activities
 from loom_core.catalogue.catalogue import Catalogue
+from loom_core.catalogue.folders import load_folder, load_modules
 from loom_core.catalogue.shipped import load_pipelines
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.application import application

@@ -1,13 +1,8 @@
 """Definitions: what an activity is called, what it takes and gives, and which bytes it is."""
 
-import hashlib
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-
-from loom_core.activities.schema import problems_of
-from loom_core.errors import InvalidError, Problem
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,63}$"
 MAX_MODULE_BYTES = 32 * 1024 * 1024
@@ -42,28 +37,3 @@ class Definition(BaseModel):
     output_schema: Annotated[JsonSchema, Field(alias="outputSchema")] = True
     limits: Limits = Limits()
     source: Annotated[str, Field(exclude=True)] = ""
-
-
-def load_modules(folder: Path) -> list[Definition]:
-    """Read every `<folder>/<activity>/manifest.json` and check that its module is the one it pins.
-
-    Raises InvalidError naming every manifest or module that is not as it should be.
-    """
-    problems: list[Problem] = []
-    definitions: list[Definition] = []
-    for path in sorted(folder.glob("*/manifest.json")):
-        try:
-            definition = Definition.model_validate_json(path.read_bytes())
-            module = path.parent / definition.module
-            found = hashlib.sha256(module.read_bytes()).hexdigest()
-        except ValidationError as error:
-            problems += [Problem(str(path), str(problem)) for problem in problems_of(error)]
-        except OSError as error:
-            problems.append(Problem(str(path), f"{error.filename}: {error.strerror}"))
-        else:
-            if found != definition.digest:
-                problems.append(Problem(str(path), f"$.sha256: {definition.module} has sha256 {found}"))
-            definitions.append(definition.model_copy(update={"source": str(module)}))
-    if problems:
-        raise InvalidError(problems)
-    return definitions

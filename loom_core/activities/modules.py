@@ -127,17 +127,18 @@ def _link(module: Module) -> InstancePre:
     """Link without imports: a module that asks for any is refused by its name."""
     if asked := [f"{needed.module}.{needed.name}" for needed in module.imports]:
         raise SandboxError(f"the module imports {', '.join(asked[:20])}, which it has not been granted")
-    exports = {export.name: export.type for export in module.exports}
-    if len(exports) > _MAX_EXPORTS:
-        raise SandboxError(f"the module has {len(exports)} exports; {_MAX_EXPORTS} are allowed")
+    found = {export.name: _signature(export.type) for export in module.exports}
+    if len(found) > _MAX_EXPORTS:
+        raise SandboxError(f"the module has {len(found)} exports; {_MAX_EXPORTS} are allowed")
+    found.setdefault("_initialize", "->")  # it need not be there
     for name, signature in _EXPORTS.items():
-        kind = exports.get(name)
-        if isinstance(kind, FuncType):
-            fits = signature.split() == [*map(str, kind.params), "->", *map(str, kind.results)]
-        else:
-            fits = (
-                isinstance(kind, MemoryType) if name == "memory" else kind is None and name == "_initialize"
-            )
-        if not fits:
+        if found.get(name) != signature:
             raise SandboxError(f"the module does not export {name} {signature}".rstrip())
     return Linker(ENGINE).instantiate_pre(module)
+
+
+def _signature(kind: object) -> str | None:
+    """As in _EXPORTS; None for what is neither a function nor a memory."""
+    if isinstance(kind, FuncType):
+        return " ".join([*map(str, kind.params), "->", *map(str, kind.results)])
+    return "" if isinstance(kind, MemoryType) else None

@@ -22,7 +22,7 @@ from loom_core.wire.json import Json, JsonObject
 if TYPE_CHECKING:
     from loom_core.activities.sandbox import Sandbox
 
-MAX_RESULT_BYTES = 32 * 1024 * 1024
+MAX_VALUE_BYTES = 32 * 1024 * 1024
 RESERVED = "loom."
 _TOLD = ("activity", "run", "key", "strategy", "at")
 _MAX_MESSAGE = 4_000
@@ -78,8 +78,14 @@ class Activities:
         return await resolve(self._blobs, value)
 
     async def refer(self, value: Json) -> Json:
-        """Put references in the place of the long strings of a value over INLINE_BYTES."""
-        return await spill(self._blobs, value) if len(encode(value)) > INLINE_BYTES else value
+        """Put references in the place of the long strings of a value over INLINE_BYTES.
+
+        Raises InvalidError for one over MAX_VALUE_BYTES.
+        """
+        size = len(encode(value))
+        if size > MAX_VALUE_BYTES:
+            raise InvalidError(f"the value has {size} bytes; {MAX_VALUE_BYTES} are allowed")
+        return await spill(self._blobs, value) if size > INLINE_BYTES else value
 
     @property
     def names(self) -> frozenset[str]:
@@ -104,10 +110,7 @@ class Activities:
             result: Json = [await self._outcome(one, value) for one, value in pairs]
         else:
             result = await self._call(call, given.get("input"))
-        size = len(encode(result))
-        if size > MAX_RESULT_BYTES:
-            raise InvalidError(f"the output has {size} bytes; {MAX_RESULT_BYTES} are allowed")
-        return await spill(self._blobs, result) if size > INLINE_BYTES else result
+        return await self.refer(result)
 
     async def _call(self, call: Call, value: Json) -> Json:
         found = self._activities.get(call.activity) or self._own.get(call.activity)

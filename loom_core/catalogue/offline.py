@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loom_core.activities import load_folder, load_modules
-from loom_core.activities.registry import MARK
+from loom_core.activities import MARK
 from loom_core.catalogue.catalogue import schema_problems
+from loom_core.catalogue.folders import load_folder, load_modules
 from loom_core.catalogue.names import check
 from loom_core.catalogue.pipeline import Pipeline, read
 from loom_core.catalogue.shipped import nested_problems

@@ -110,8 +110,10 @@ class DurableRuns:
     async def list(self, *, status: Status | None = None, limit: int = 50, after: str | None = None) -> Page:
         # A run that was cancelled ends as failed there, and is told from others by its error.
         asked = ("cancelled", "failed") if status == "cancelled" else (status,)
-        wanted = [theirs for theirs in OrchestrationStatus if _status(theirs) in asked]
-        states, token = await answer(sdk.query_page(self._client, PREFIX, wanted, limit, after))
+        wanted = [theirs.value for theirs in OrchestrationStatus if _status(theirs) in asked]
+        query = pb.InstanceQuery(runtimeStatus=wanted, maxInstanceCount=limit, fetchInputsAndOutputs=True)
+        query.instanceIdPrefix.value = PREFIX
+        states, token = await answer(sdk.query_page(self._client, query, after))
         runs = (_run(state) for state in states if RUN_ID.fullmatch(state.instance_id))
         return Page(tuple(run for run in runs if status in (None, run.status)), token)
 

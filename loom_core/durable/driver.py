@@ -1,7 +1,10 @@
-"""Drives a program as a Durable orchestrator: gives each command its meaning on the SDK's context."""
+"""Drives a program as a Durable orchestrator: gives each command its meaning on the SDK's context.
+
+The orchestration `run_program` is the one Durable orchestrator for every registered program.
+"""
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
 from types import GeneratorType
@@ -15,7 +18,7 @@ from loom_core.durable.tree import Branch, Failed, Group, Leaf, Parent, Root, St
 from loom_core.errors import InvalidError, TimedOutError
 from loom_core.wire import commands
 from loom_core.wire.commands import Program, Step
-from loom_core.wire.json import JsonObject
+from loom_core.wire.json import JsonObject, dump
 
 ACTIVITY: Final = "run_activity"
 ORCHESTRATION: Final = "run_program"
@@ -23,37 +26,51 @@ STOP: Final = "stop_work"
 MAX_INSTANCE_ID: Final = 100
 
 
+type Programs = Mapping[str, Callable[[JsonObject], Program]]
+
+
+def run_program(
+    programs: Programs, context: task.OrchestrationContext, call: dict[str, Any]
+) -> Generator[task.Task[Any], Any, Any]:
+    """Run `call["program"]` over `call["payload"]`; the program's result is the orchestration's output.
+
+    `call["run"]` is the run it belongs to (by default itself), `call["at"]` the time at which all of its work
+    counts as scheduled (by default each its own). Raises InvalidError for a program that nobody registered,
+    and what the program raises.
+    """
+    program = programs.get(call["program"])
+    if program is None:
+        raise InvalidError(f"no program is called {call['program']!r}")
+    return (yield from Drive(context, call).run(program(call["payload"])))
+
+
 class Drive:
     """One execution of one program."""
 
-    def __init__(self, context: task.OrchestrationContext, call: Mapping[str, Any]) -> None:
-        """Take what `run_program` was called with: `run`, and perhaps `number`, `status` and `at`."""
-        self._context = sdk.publish_late(context, call.get("status"))
+    def __init__(self, context: task.OrchestrationContext, call: dict[str, Any]) -> None:
+        self._context, self._call = sdk.publish_late(context, call.get("status")), call
         self._run: str = call.get("run", context.instance_id)
-        self._at: float | None = call.get("at")
-        self._root = Root()
+        self._number: int = call.get("number", 0)  # of the key given last, over all executions
         self._children: dict[str, tuple[commands.RunProgram, task.Task[Any]]] = {}
-        self.number: int = call.get("number", 0)
-        """How many activities and children were started, over all executions of the instance."""
-        self.continued: commands.ContinueAsNew | None = None
-        """The command that ended this execution, if one did."""
-
-    @property
-    def status(self) -> JsonObject | None:
-        """What was published last."""
-        return self._context.published
+        self._root = Root()
+        self._continued: commands.ContinueAsNew | None = None
 
     def run(self, program: Program) -> Generator[task.Task[Any], Any, Any]:
-        """Drive the program to its end; returns its result or raises what it raised."""
+        """Drive the program to its end; returns its result, raises what it raised, or begins it anew."""
         pending, outcome = Branch(self._start, program).begin(self._root, 0)
-        if pending is not None and self.continued is None:
+        if pending is not None and self._continued is None:
             outcome = yield self._root
         if type(outcome) is Failed:
             raise outcome.error
-        return outcome
+        if self._continued is None:
+            dump(outcome)  # what JSON cannot hold is the program's failure
+            return outcome
+        kept = {"payload": self._continued.input, "number": self._number, "status": self._context.published}
+        self._context.continue_as_new({**self._call, **kept}, save_events=True)
+        return None
 
     def _start(self, step: Step, parent: Parent, slot: int) -> Started:
-        if self.continued is not None or self._context.is_over:
+        if self._continued is not None or self._context.is_over:
             return self._root, None
         match step:
             case GeneratorType():
@@ -74,7 +91,7 @@ class Drive:
                 self._context.published = step.status
                 return None, None
             case commands.ContinueAsNew():
-                self.continued = step
+                self._continued = step
                 self._root.settle(0, None)
                 return self._root, None
             case _:
@@ -145,11 +162,11 @@ class Drive:
 
     def _decided(self) -> float:
         """When what is scheduled now was decided on: with the program itself, unless it is graceful."""
-        return self._now() if self._at is None else self._at
+        return self._call.get("at") or self._now()
 
     def _key(self) -> str:
-        self.number += 1
-        return f"{self._context.instance_id}:{self.number}"
+        self._number += 1
+        return f"{self._context.instance_id}:{self._number}"
 
     def _keys(self, count: int) -> list[str]:
         call = self._key()

@@ -13,16 +13,12 @@ from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
 from durabletask import task, worker
-from durabletask.client import (
-    AsyncTaskHubGrpcClient,
-    OrchestrationState,
-    OrchestrationStatus,
-    parse_orchestration_state,
-)
-from google.protobuf.wrappers_pb2 import StringValue
+from durabletask.client import AsyncTaskHubGrpcClient, OrchestrationState, parse_orchestration_state
 
 from loom_core.durable.kept import Kept
 from loom_core.wire.json import JsonObject, dump
+
+type Events = Sequence[pb.HistoryEvent]
 
 MAX_STATUS = 16 * 1024
 KEPT_PROGRAMS = 1_000
@@ -102,7 +98,7 @@ class Paused:
     count: int
     size: int
 
-    def can_go_on(self, past: Sequence[pb.HistoryEvent], new: Sequence[pb.HistoryEvent]) -> bool:
+    def can_go_on(self, past: Events, new: Events) -> bool:
         """Whether a full replay of `past` would lead through the very same state.
 
         A history is only ever appended to, so it is the same up to the last dispatch if it is the same
@@ -116,9 +112,7 @@ class Paused:
             and all(e.WhichOneof("eventType") in _ORDINARY for e in chain(past[self.seen :], new))
         )
 
-    def go_on(
-        self, past: Sequence[pb.HistoryEvent], new: Sequence[pb.HistoryEvent]
-    ) -> worker.ExecutionResults | None:
+    def go_on(self, past: Events, new: Events) -> worker.ExecutionResults | None:
         """The results of this dispatch, or None after any error: what comes of it is for a replay to say."""
         context: Any = self.context
         try:
@@ -144,15 +138,13 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
     """Programs, that is: they are deterministic by contract. Other orchestrators are replayed."""
     kept: Kept[Paused] = Kept(KEPT_PROGRAMS, KEPT_BYTES)
 
-    def execute(
-        self, instance_id: str, old_events: Sequence[pb.HistoryEvent], new_events: Sequence[pb.HistoryEvent]
-    ) -> worker.ExecutionResults:
+    def execute(self, instance_id: str, old_events: Events, new_events: Events) -> worker.ExecutionResults:
         paused = self.kept.take((self._registry, instance_id))
         if paused is not None and paused.can_go_on(old_events, new_events):
             results = paused.go_on(old_events, new_events)
             if results is not None:
                 size = paused.size + _size(old_events[paused.seen :])
-                paused.executor.keep(paused.context, paused.execution, old_events, new_events, size)
+                paused.executor.keep(paused.context, old_events, new_events, size)
                 return results
         del paused
         self.process_event = self._process_first
@@ -162,8 +154,7 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
             self.__dict__.pop("process_event", None)
         context = self.__dict__.pop("_context", None)
         if context is not None:
-            execution = _execution_of(chain(old_events, new_events))
-            self.keep(context, execution, old_events, new_events, _size(old_events))
+            self.keep(context, old_events, new_events, _size(old_events))
         return results
 
     def _process_first(self, ctx: Any, event: pb.HistoryEvent) -> None:
@@ -172,15 +163,9 @@ class StickyExecutor(worker._OrchestrationExecutor):  # pyright: ignore[reportPr
         del self.process_event
         self.process_event(ctx, event)
 
-    def keep(
-        self,
-        context: Any,
-        execution: str,
-        past: Sequence[pb.HistoryEvent],
-        new: Sequence[pb.HistoryEvent],
-        size: int,
-    ) -> None:
+    def keep(self, context: Any, past: Events, new: Events, size: int) -> None:
         """Keep a program that waits; `size` bytes of history are `past`."""
+        execution = _execution_of(chain(past, new))
         waits = not context._is_complete and not self._is_suspended  # noqa: SLF001
         if waits and execution and isinstance(context, self.keeps):
             last, added = _digest(new)
@@ -218,24 +203,13 @@ worker._is_suspendable = _is_suspendable  # pyright: ignore[reportPrivateUsage] 
 
 
 async def query_page(
-    client: AsyncTaskHubGrpcClient,
-    prefix: str,
-    statuses: Iterable[OrchestrationStatus],
-    limit: int,
-    token: str | None,
+    client: AsyncTaskHubGrpcClient, query: pb.InstanceQuery, token: str | None
 ) -> tuple[list[OrchestrationState], str | None]:
-    """One page of instances and the token of the next; the public query reads all pages into memory."""
-    query = pb.InstanceQuery(
-        runtimeStatus=[status.value for status in statuses],
-        maxInstanceCount=limit,
-        instanceIdPrefix=StringValue(value=prefix),
-        fetchInputsAndOutputs=True,
-        continuationToken=None if token is None else StringValue(value=token),
-    )
+    """The page of instances at the token, and the next token; the public query reads all pages at once."""
+    if token is not None:
+        query.continuationToken.value = token
     stub = client._get_stub()  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     answer = await stub.QueryInstances(pb.QueryInstancesRequest(query=query))
     following = answer.continuationToken.value
     is_last = following in ("", "0", token)  # as the SDK's own loop sees it
-    return [
-        parse_orchestration_state(state) for state in answer.orchestrationState
-    ], None if is_last else following
+    return list(map(parse_orchestration_state, answer.orchestrationState)), None if is_last else following

@@ -10,7 +10,7 @@ at once. Nothing settles while it is being started, so instant steps are a loop 
 
 from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
-from typing import Any, Protocol
+from typing import Any
 
 from durabletask import task
 
@@ -28,18 +28,10 @@ class Failed:
         self.error = error
 
 
-class Parent(Protocol):
-    def settle(self, slot: int, outcome: Any) -> None:
-        """Take the outcome of the child in this slot."""
-        ...
-
-
-class Node(Protocol):
-    def abandon(self) -> None:
-        """Stop for good: nothing below settles any more, timers and event waits are cancelled."""
-        ...
-
-
+type Parent = Root | Branch | Group
+"""Takes the outcome of the child in a slot: `settle(slot, outcome)`."""
+type Node = Root | Branch | Group | Leaf
+"""Stops for good with `abandon()`: nothing below settles any more, timers and event waits are cancelled."""
 type Started = tuple[Node | None, Any]
 type Start = Callable[[Step, Parent, int], Started]
 

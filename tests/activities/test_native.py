@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from loom_core.activities import Activities, Call, activity, current_call, load_folder
+from loom_core.activities import Activities, Call, activity, current_call
 from loom_core.activities.native import Native
 from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.catalogue.folders import load_folder
 from loom_core.errors import InvalidError, NotFoundError, TimedOutError, UnavailableError
 from loom_core.wire.json import Json
 

@@ -110,7 +110,7 @@ async def test_a_document_nested_without_end_is_invalid():
 
 
 async def test_an_output_above_the_limit_is_refused(monkeypatch):
-    monkeypatch.setattr("loom_core.activities.run.MAX_RESULT_BYTES", 100)
+    monkeypatch.setattr("loom_core.activities.run.MAX_VALUE_BYTES", 100)
 
     with pytest.raises(InvalidError, match="102 bytes; 100 are allowed"):
         await Activities([echo], blobs=MemoryBlobStore()).run({"activity": "echo", "input": "x" * 100})

@@ -2,9 +2,10 @@ import sys
 
 import pytest
 
-from loom_core.activities import Activities, activity, load_folder
+from loom_core.activities import Activities, activity
 from loom_core.activities.native import Native
 from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.catalogue.folders import load_folder
 from loom_core.errors import InvalidError
 from tests.activities import guests
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loom_core.activities import Activities, activity, current_call, load_folder, stops
+from loom_core.activities import Activities, activity, current_call, stops
 from loom_core.activities.stops import MAX_SCOPES, covers
 from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.catalogue.folders import load_folder
 from loom_core.errors import CancelledError, UnavailableError
 from tests.activities import guests
 

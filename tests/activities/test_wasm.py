@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from loom_core.activities import Activities, load_modules
+from loom_core.activities import Activities
 from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.catalogue.folders import load_modules
 from loom_core.errors import IntegrityError, InvalidError, NotFoundError, SandboxError
 from tests.activities import guests
 

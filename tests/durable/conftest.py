@@ -15,7 +15,7 @@ import pytest
 from azure.durable_functions.worker import DurableFunctionsWorker
 from google.protobuf.wrappers_pb2 import StringValue
 
-from loom_core.durable.orchestrations import run_program
+from loom_core.durable.driver import run_program
 
 NAMES = {
     pb.ORCHESTRATION_STATUS_COMPLETED: "completed",

@@ -13,7 +13,7 @@ from durabletask.internal import helpers
 from loom_core.activities.stops import Stops
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.durable.client import DurableRuns, durable_client
-from loom_core.durable.orchestrations import run_program
+from loom_core.durable.driver import run_program
 from loom_core.durable.runs import RUN_ID, Start, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
 from loom_core.notations import PROGRAMS

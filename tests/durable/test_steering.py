@@ -13,7 +13,7 @@ from durabletask.internal import helpers
 from loom_core.activities import Activities, activity
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.durable.client import DurableRuns
-from loom_core.durable.orchestrations import run_program
+from loom_core.durable.driver import run_program
 from loom_core.durable.runs import Start
 from loom_core.durable.stopping import stop_work
 from loom_core.errors import CancelledError, ConflictError, InvalidError, StepFailedError

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from loom_core.activities import Activities, load_folder
+from loom_core.activities import Activities
 from loom_core.adapters.memory import MemoryBlobStore
+from loom_core.catalogue.folders import load_folder
 from loom_core.notations import pipeline_program
 from loom_core.testing import Bench
 
