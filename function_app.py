@@ -8,7 +8,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from loom_core.app import compose
-from loom_core.durable.client import DurableRuns, durable_client
+from loom_core.durable.client import Runs, durable_client
 from loom_core.durable.driver import run_program as drive
 from loom_core.durable.stopping import stop_work as ask_to_stop
 from loom_core.http.application import Delegate
@@ -23,7 +23,7 @@ app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def http(req: Request, client: str) -> Response:
     """The whole API: loom_core/http."""
-    return Delegate(loom.http, DurableRuns(durable_client(client), loom.activities.stops))
+    return Delegate(loom.http, Runs(durable_client(client), loom.activities.stops))
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -50,7 +50,7 @@ async def run_activity(call):
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def file_changed(blob: func.InputStream, client: str) -> None:
     """A file that came, for the runs that wait for it: loom_core/watches."""
-    await loom.watches.changed(blob, DurableRuns(durable_client(client), loom.activities.stops))
+    await loom.watches.changed(blob, Runs(durable_client(client), loom.activities.stops))
 
 
 @app.activity_trigger(input_name="work")

@@ -62,13 +62,18 @@ def durable_client(binding: str) -> DurableFunctionsClient:
     return DurableFunctionsClient(binding)
 
 
-class DurableRuns:
-    """Implements `loom_core.durable.runs.Runs`."""
+class Runs:
+    """Starts and follows runs. Every method raises UnavailableError when the backend cannot be reached."""
 
     def __init__(self, client: DurableFunctionsClient, stops: Stops) -> None:
         self._client, self._stops = client, stops
 
     async def start(self, start: Start, key: str | None = None) -> tuple[str, bool]:
+        """Start a run; answers its id and whether it is new.
+
+        The same key and request give the same run, finished or not. Raises ConflictError if the key was used
+        for another request.
+        """
         run_id = new_run_id() if key is None else keyed_run_id(start.pipeline, key)
         # An older Durable extension ignores the reuse policy, so a finished run is looked for first.
         if key is not None and await self._is_same(run_id, start):
@@ -105,9 +110,11 @@ class DurableRuns:
         return True
 
     async def get(self, run_id: str) -> Run:
+        """Raises NotFoundError."""
         return _run(await self._state(run_id))
 
     async def list(self, *, status: Status | None = None, limit: int = 50, after: str | None = None) -> Page:
+        """At most `limit` runs from where `after`, an earlier page's `next`, left off."""
         # A run that was cancelled ends as failed there, and is told from others by its error.
         asked = ("cancelled", "failed") if status == "cancelled" else (status,)
         wanted = [theirs.value for theirs in OrchestrationStatus if _status(theirs) in asked]
@@ -118,6 +125,7 @@ class DurableRuns:
         return Page(tuple(run for run in runs if status in (None, run.status)), token)
 
     async def wait(self, run_id: str, seconds: float) -> Run:
+        """The run, which exists, as it is once finished or after `seconds`."""
         try:
             state = await answer(self._client.wait_for_orchestration_completion(run_id, timeout=seconds))
         except TimeoutError:
@@ -125,6 +133,12 @@ class DurableRuns:
         return _run(state or await self._state(run_id))
 
     async def control(self, run_id: str, action: Control, *, force: bool = False) -> Run:
+        """Steer a run; doing it again changes nothing.
+
+        `cancel` has it undo what it can; with `force` it ends at once and undoes nothing. `stop` has it come
+        to an end of its own: loops and waits are cut short. `rewind` has a failed or cancelled run go on from
+        what failed. Raises NotFoundError, and ConflictError where the run's state does not allow it.
+        """
         state = await self._state(run_id)
         run = _run(state)
         if action == "rewind":
@@ -190,6 +204,7 @@ class DurableRuns:
         return run
 
     async def raise_event(self, run_id: str, name: str, payload: Json) -> None:
+        """Deliver an event to the run. Raises NotFoundError, and ConflictError if the run is finished."""
         if isinstance(payload, dict) and {"__class__", "__module__", "__data__"} <= payload.keys():
             raise InvalidError(
                 "the SDK takes __class__, __module__ and __data__ for one of its own envelopes"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from loom_core.wire.json import Json, JsonObject, digest
 
@@ -72,43 +72,6 @@ class Page:
 
     runs: tuple[Run, ...]
     next: str | None
-
-
-class Runs(Protocol):
-    """Starts and follows runs. Every method raises UnavailableError when the backend cannot be reached."""
-
-    async def start(self, start: Start, key: str | None = None) -> tuple[str, bool]:
-        """Start a run; answers its id and whether it is new.
-
-        The same key and request give the same run, finished or not. Raises ConflictError if the key was used
-        for another request.
-        """
-        ...
-
-    async def get(self, run_id: str) -> Run:
-        """Raises NotFoundError."""
-        ...
-
-    async def list(self, *, status: Status | None = None, limit: int = 50, after: str | None = None) -> Page:
-        """At most `limit` runs from where `after`, an earlier page's `next`, left off."""
-        ...
-
-    async def wait(self, run_id: str, seconds: float) -> Run:
-        """The run, which exists, as it is once finished or after `seconds`."""
-        ...
-
-    async def control(self, run_id: str, action: Control, *, force: bool = False) -> Run:
-        """Steer a run; doing it again changes nothing.
-
-        `cancel` has it undo what it can; with `force` it ends at once and undoes nothing. `stop` has it come
-        to an end of its own: loops and waits are cut short. `rewind` has a failed or cancelled run go on from
-        what failed. Raises NotFoundError, and ConflictError where the run's state does not allow it.
-        """
-        ...
-
-    async def raise_event(self, run_id: str, name: str, payload: Json) -> None:
-        """Deliver an event to the run. Raises NotFoundError, and ConflictError if the run is finished."""
-        ...
 
 
 def new_run_id(now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = os.urandom) -> str:

@@ -12,7 +12,7 @@ from durabletask.internal import helpers
 
 from loom_core.activities.stops import Stops
 from loom_core.adapters.memory import MemoryBlobStore
-from loom_core.durable.client import DurableRuns, durable_client
+from loom_core.durable.client import Runs, durable_client
 from loom_core.durable.driver import run_program
 from loom_core.durable.runs import RUN_ID, Start, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
@@ -65,7 +65,7 @@ async def runs(tmp_path, request):
     )
     client = df.DurableFunctionsClient(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": f"http://{address}"}))
     try:
-        yield DurableRuns(client, Stops(MemoryBlobStore()))
+        yield Runs(client, Stops(MemoryBlobStore()))
     finally:
         await client.close()
         await sidecar.stop(2.0)
@@ -214,7 +214,7 @@ async def test_an_event_that_the_sdk_would_take_for_an_envelope_is_refused(runs)
 
 async def test_a_backend_that_is_down_is_unavailable():
     client = durable_client(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:1"}))
-    runs = DurableRuns(client, Stops(MemoryBlobStore()))
+    runs = Runs(client, Stops(MemoryBlobStore()))
 
     with pytest.raises(UnavailableError, match="UNAVAILABLE"):
         await runs.list()

@@ -12,7 +12,7 @@ from durabletask.internal import helpers
 
 from loom_core.activities import Activities, activity
 from loom_core.adapters.memory import MemoryBlobStore
-from loom_core.durable.client import DurableRuns
+from loom_core.durable.client import Runs
 from loom_core.durable.driver import run_program
 from loom_core.durable.runs import Start
 from loom_core.durable.stopping import stop_work
@@ -162,7 +162,7 @@ async def serving(path, **limits):
     await world.sidecar.start()
     binding = {"taskHubName": "Loom", "rpcBaseUrl": f"http://{world.sidecar.address}"}
     world.client = df.DurableFunctionsClient(json.dumps(binding))
-    world.runs = DurableRuns(world.client, world.activities.stops)
+    world.runs = Runs(world.client, world.activities.stops)
     try:
         yield world
     finally:
