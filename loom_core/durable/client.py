@@ -173,9 +173,9 @@ class Runs:
         """
         asked = time.time()
         await self._raise(run.id, CANCEL, None)
+        await self._stops.ask_once(run.id, "", asked)
         if run.status == "suspended":
             await answer(self._client.resume_orchestration(run.id))
-        await self._stops.ask_once(run.id, "", asked)
 
     async def _rewind(self, state: OrchestrationState) -> Run:
         """Start the instance again with what it kept when it failed; its `number` names new children."""

@@ -7,7 +7,7 @@ import durabletask.internal.helpers as make
 import durabletask.internal.orchestrator_service_pb2 as pb
 import pytest
 from azure.durable_functions.worker import DurableFunctionsWorker
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom_core.durable import sdk
@@ -97,6 +97,7 @@ def happen(backend, random):
             backend.restart()
 
 
+@settings(deadline=None)
 @given(steps=st.lists(STEPS, min_size=1, max_size=4), generations=st.integers(0, 1), random=st.randoms())
 def test_whatever_happens_a_kept_program_asks_for_what_a_replay_asks_for(backend, steps, generations, random):
     run = backend(program, {"steps": steps, "generations": generations}, answer=answer)
