@@ -20,8 +20,6 @@ from loom_core.wire.json import JsonObject
 ACTIVITY: Final = "run_activity"
 ORCHESTRATION: Final = "run_program"
 STOP: Final = "stop_work"
-CANCELS_ITSELF: Final = "pipeline"
-"""The program that is told to cancel, because it has things to undo; others are simply ended."""
 MAX_INSTANCE_ID: Final = 100
 
 
@@ -104,7 +102,7 @@ class Drive:
                 begun: task.Task[Any] = context.call_sub_orchestrator(
                     ORCHESTRATION, input=payload, instance_id=child
                 )
-                self._children[child] = step.key, step.program == CANCELS_ITSELF, begun
+                self._children[child] = step.key, step.graceful, begun
                 return begun
             case commands.Stop():
                 payload = {"run": self._run, "scope": step.scope, "children": self._pending(step.scope)}

@@ -565,9 +565,10 @@ def test_a_stop_names_the_children_of_its_scope_that_go_on(backend, scope, asked
     assert not any(child["graceful"] for child in work["children"])
 
 
-def test_a_pipeline_among_the_children_is_to_cancel_itself(backend):
+def test_a_graceful_one_among_the_children_is_to_cancel_itself(backend):
     def program(_):
-        yield AnyOf((RunProgram("pipeline", 1, key="a"), RunProgram("lane", 2, key="a"), WaitEvent("go")))
+        work = RunProgram("pipeline", 1, key="a", graceful=True), RunProgram("lane", 2, key="a")
+        yield AnyOf((*work, WaitEvent("go")))
         yield Stop("a")
 
     run = backend(program)

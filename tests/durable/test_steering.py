@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 
 import azure.durable_functions as df
 import pytest
@@ -62,7 +63,7 @@ def _work(key, taken, state):
         return (yield CallActivity("fail_once", None, key=f"{key}/work"))
     if inner := taken.get("inner"):
         payload = {"run": f"{key}/inner", "input": inner, "definition": {}}
-        return (yield RunProgram("pipeline", payload, key=f"{key}/inner"))
+        return (yield RunProgram("pipeline", payload, key=f"{key}/inner", graceful=True))
     return (yield CallActivity("wait", taken.get("name", "work"), key=f"{key}/work"))
 
 
@@ -122,7 +123,7 @@ class World:
             programs = {"pipeline": pipeline, "lane": lane}
             if call.get("pipeline") == "deaf":
                 programs = {"pipeline": deaf}
-            elif call.get("pipeline") == "staged" or "calls" in call["payload"]:
+            elif "calls" in call["payload"] or "stages" in call["payload"].get("definition", {}):
                 programs = PROGRAMS
             return (yield from run_program(programs, context, call))
 
@@ -347,6 +348,39 @@ async def test_a_scatter_in_lanes_is_cancelled_and_rewound(world):
     assert "COMPLETED" not in ended
     assert len(world.notes) == 1, "the stage before is not run again"
     assert sorted(world.waiting[:20]) == sorted(world.waiting[20:])
+
+
+async def test_pipelines_in_the_lanes_of_a_scatter_undo_what_they_did_when_they_are_cancelled(world):
+    undone = {"activity": "note", "input": "undid"}
+    first = {"name": "First", "activity": "note", "input": "did", "compensation": undone}
+    waits = {"name": "Waits", "activity": "wait", "input": "$.i", "after": ["First"]}
+    inner = {"name": "inner", "stages": [first, waits]}
+    each = scatter(None, pipeline="inner", input={"i": "$.i"})
+    outer = replace(staged(each, items=list(range(300))), library={"inner": inner})
+    run_id, _ = await world.runs.start(outer)
+    await world.until(lambda w: len(w.waiting) == 20)
+
+    cancelled = await world.runs.control(run_id, "cancel")
+    await world.until(lambda w: len(w.ended) == 20)
+    await all_ended(world)
+
+    assert cancelled.status in {"running", "cancelled"}
+    assert (world.notes.count("did"), world.notes.count("undid")) == (20, 20)
+    assert (await world.runs.wait(run_id, 10)).status == "cancelled"
+
+
+async def test_cancelling_a_run_that_undoes_what_it_did_lets_it_do_so(world):
+    first = {"name": "First", "activity": "note", "compensation": {"activity": "wait", "input": "undo"}}
+    stages = first, {"name": "Then", "activity": "fail_once", "after": ["First"]}
+    run_id, _ = await world.runs.start(staged(*stages))
+    await world.until(lambda w: w.waiting == ["undo"])
+
+    await world.runs.control(run_id, "cancel")
+    await world.runs.control(run_id, "cancel")
+
+    assert world.ended == []
+    await world.runs.control(run_id, "cancel", force=True)
+    await world.until(lambda w: w.ended == ["undo"])
 
 
 async def test_a_failed_stage_is_rewound(world):
