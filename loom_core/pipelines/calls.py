@@ -84,7 +84,7 @@ class Calls:
 
 def goes_on(on: Sequence[str], error: StepFailedError) -> bool:
     """Whether the next target of a chain is tried after this error."""
-    return error.error_type in on if on else error.error_type != "InvalidError"
+    return error.error_type in on if on else error.error_type not in {"InvalidError", "CancelledError"}
 
 
 def call(calls: Calls, taken: Json, key: str, label: str = "", actor: str | None = None) -> Program:

@@ -168,7 +168,7 @@ class Interpreter:
         assert how is not None
         scope = self.scope(here, run)
         path = f"{stage.path}.compensation.input"
-        calls = self.calls(stage, f"{key}/undo", {"": chain(how.route, label_of(how.route, scope, key))})
+        calls = self.calls(stage, f"{key}/!undo", {"": chain(how.route, label_of(how.route, scope, key))})
         calls.retry = how.retry
         entry: dict[str, Any] = {"stage": self.prefix + stage.name, "calls": calls.to_json()}
         try:

@@ -197,7 +197,7 @@ async def test_what_is_scheduled_after_the_asking_is_not_meant_in_any_process(wa
     here, there = Activities([waiting.function], blobs=blobs), Activities([waiting.function], blobs=blobs)
     for activities in (here, there):
         await here.stops.ask("run-1")
-        later = await begun(waiting, activities, at=time.time(), key="run-1/S/undo", value="later")
+        later = await begun(waiting, activities, at=time.time(), key="run-1/S/again", value="later")
         await asyncio.sleep(0.05)
         assert not later.done()
         later.cancel()
@@ -391,3 +391,15 @@ async def test_an_activitys_own_timeout_is_its_own(blobs):
 
     with pytest.raises(TimeoutError, match="of its own"):
         await Activities([late], blobs=blobs).run(payload("late"))
+
+
+async def test_what_undoes_things_is_never_asked_to_stop_whatever_the_clocks_say(waiting, blobs):
+    activities = Activities([waiting.function], blobs=blobs)
+    await activities.stops.ask("run-1", at=time.time() + 60)
+
+    undoing = await begun(waiting, activities, at=time.time(), key="run-1/S/!undo", value="undoing")
+    await activities.stops.ask("run-1", at=time.time() + 90)
+    await asyncio.sleep(0.05)
+
+    assert not undoing.done()
+    undoing.cancel()
