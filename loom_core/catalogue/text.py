@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import member
 from loom_core.notations import MAX_BYTES, refuse_vast
 from loom_core.wire.json import Json, canonical
 
+MAX_TWICE = 200
+"""As many keys that are given twice are told."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 
 
@@ -42,7 +45,8 @@ def decode(data: bytes) -> Json:
         raise InvalidError(f"a definition has at most {MAX_BYTES} bytes, this one has {size}")
     refuse_vast(document)
     if doubled:
-        raise InvalidError([Problem(path, "is given twice") for path, _, again in places(text) if again])
+        twice = (Problem(path, "is given twice") for path, _, again in places(text) if again)
+        raise InvalidError([*islice(twice, MAX_TWICE)])
     return document
 
 

@@ -12,7 +12,7 @@ from loom_core.wire.json import Json, JsonObject, dump
 MAX_BYTES = 256 * 1024
 """Of one definition, without its white space."""
 MAX_DEPTH = 128
-MAX_VALUES = 32_768
+MAX_VALUES = 20_000
 """Of all objects, lists and what is in them, together."""
 
 

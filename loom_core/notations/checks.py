@@ -1,5 +1,6 @@
 """What every notation checks alike: shapes, expressions, what these refer to. No problem hides another."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +14,12 @@ from loom_core.wire.json import Json, dump
 
 MAX_PROBLEMS = 200
 """Nothing is checked further after so many, and so many warnings are noted."""
-MAX_PARTS = 16_384
-"""What the expressions of a definition are made of, together."""
+MAX_EXPRESSIONS = 64 * 1024
+"""The characters of all expressions of a definition, without the texts that they stand in."""
 RESERVED = frozenset({"input", "run", "stages", "loop"})
 """The names in an expression's scope that no item and no output may take."""
 RUN_KEYS = frozenset({"id", "startedAt", "now", "uuid"})
+_PLACEHOLDER = re.compile(r"\{\{(.*?)(?:\}\}|\Z)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class Checks:
     fields: Collection[str] | None = None
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
-    parts: int = 0
+    parsed: int = 0
 
     def refuse(self, path: str, message: str) -> None:
         """Note a problem. Raises InvalidError when there are too many to go on."""
@@ -100,21 +102,20 @@ class Checks:
     def parse(self, value: Json, path: str, how: str = "") -> Expression | None:
         """Parse a value with expressions in it, or, with `how`, an expression that it is put into at `{}`.
 
-        All problems are noted. Raises InvalidError if the document's expressions are too many together.
+        All problems are noted. Raises InvalidError if the document's expressions are too long together.
         """
         if value is None:
             return None
+        self.parsed += len(unwrapped(value)) if how else _expressions(value)
+        if self.parsed > MAX_EXPRESSIONS:
+            message = f"the expressions of a definition have at most {MAX_EXPRESSIONS:,} characters together"
+            raise InvalidError([*self.problems, Problem(path, message)])
         try:
-            expression = parse(how.format(unwrapped(value))) if how else parse_value(value)
+            return parse(how.format(unwrapped(value))) if how else parse_value(value)
         except InvalidError as error:
             for found in error.problems:
                 self.refuse(path + found.path[1:], found.message)
             return None
-        self.parts += expression.parts
-        if self.parts > MAX_PARTS:
-            message = f"the expressions of a definition have at most {MAX_PARTS:,} parts together"
-            raise InvalidError([*self.problems, Problem(path, message)])
-        return expression
 
     def wait(self, name: Json, path: str, waits: set[str]) -> None:
         """Note that the stage called `name` is waited for; one that does not exist is a problem."""
@@ -139,8 +140,9 @@ class Checks:
 
     def refuse_circles(self, waits: Mapping[str, Collection[str]], paths: Mapping[str, str]) -> None:
         """Refuse stages that wait for each other, at the path of one of them."""
-        for found in circles(waits):
-            way = circle(waits, found)
+        ways = {name: sorted(others) for name, others in waits.items()}
+        for found in circles(ways):
+            way = circle(ways, found)
             self.refuse(paths[way[0]], f"waits for itself: {' -> '.join(way)}")
 
     def _refer(self, reference: Reference, path: str, waits: set[str]) -> None:
@@ -202,6 +204,15 @@ def unwrapped(value: Json) -> str:
         return dump(value)
     text = value.strip()
     return text[2:-2] if text.startswith("{{") and text.endswith("}}") else value
+
+
+def _expressions(value: Json) -> int:
+    """The characters of the expressions in a value."""
+    if isinstance(value, str):
+        return len(value) if value[:1] == "$" else sum(map(len, _PLACEHOLDER.findall(value)))
+    if isinstance(value, dict | list):
+        return sum(map(_expressions, value.values() if isinstance(value, dict) else value))
+    return 0
 
 
 def _add(known: list[Problem], problem: Problem) -> None:

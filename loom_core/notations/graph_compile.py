@@ -41,6 +41,8 @@ class _Compiler:
         """The parallel nodes that hand their input to their branches."""
         self.linked: dict[tuple[int, str], dict[str, None]] = {}
         self.opened: dict[tuple[int, str], list[Gate]] = {}
+        self.decisive: set[str] = set()
+        """The stages whose branches open anything."""
 
     def plan(self) -> Plan:
         items = [m.mode.item for m in self.members.values() if isinstance(m.mode, definition.Loop)]
@@ -80,6 +82,7 @@ class _Compiler:
             else:
                 gate = Gate(self._decider(way.source), way.branch)
                 self.opened.setdefault((id(region), target), []).append(gate)
+                self.decisive.add(gate.stage)
 
     def _decider(self, name: str) -> str:
         mode = self.members[name].mode
@@ -160,8 +163,7 @@ class _Compiler:
             case definition.Loop() | definition.Event() if region.loop == unit:
                 branching = works.decides(unit) and len(region.edges) > 1
                 yield replace(stage, timeout=None, on_error="fail", branching=branching)
-            case definition.Conditional() if self._opens(unit):
-                decider = self._decider(unit)
+            case definition.Conditional() if (decider := self._decider(unit)) in self.decisive:
                 yield replace(stage, branching=decider == unit)
                 if decider != unit:
                     yield Stage(
@@ -175,7 +177,3 @@ class _Compiler:
                     )
             case _:
                 yield stage
-
-    def _opens(self, name: str) -> bool:
-        """Whether anything depends on what a conditional decides."""
-        return any(gate.stage == self._decider(name) for gates in self.opened.values() for gate in gates)

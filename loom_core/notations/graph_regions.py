@@ -202,10 +202,11 @@ class Regions:
                 message = f"its rounds would have {loop!r} in them, whose loop it is in; give it {instead}"
                 self.checks.refuse(self.members[name].path, message)
             for other, others in list(reach.items())[:number]:
-                both = [unit for unit in edges if unit in found and unit in others]
+                both = found & others
                 events = all(isinstance(self.members[n].mode, definition.Event) for n in (name, other))
                 if both and (events or not (name in others or other in found)):
-                    shared = f"{other!r} and {name!r} both lead to {both[0]!r}"
+                    first = next(unit for unit in edges if unit in both)
+                    shared = f"{other!r} and {name!r} both lead to {first!r}"
                     self.checks.refuse(self.members[name].path, f"{shared}, which can be in one loop only")
         outer = [name for name in reach if not any(name in reach[o] for o in reach if o != name)]
         for name in outer:

@@ -48,28 +48,26 @@ class _Way:
 
 class _Compiler:
     def __init__(self, document: JsonObject) -> None:
-        self.document = document
+        self.document, self.checks = document, StepChecks()
+        self.workflow = self.checks.shape(definition.Workflow, document, "$")
         every = list(definition.every_step(list_at(document, "steps"), "$.steps"))
         self.names = {path: text_at(draft, "id") or f"step-{n}" for n, (path, draft) in enumerate(every, 1)}
         properties = at(document.get("input"), "properties")
-        self.checks = StepChecks(
-            elsewhere=set(self.names.values()),
-            fields=closed_fields(document.get("input")),
-            declared=properties if isinstance(properties, dict) else (),
-            outputs={text_at(draft, "output"): path for path, draft in reversed(every)},
-        )
+        self.checks.elsewhere = set(self.names.values())
+        self.checks.fields = closed_fields(document.get("input"))
+        self.checks.declared = properties if isinstance(properties, dict) else ()
+        self.checks.outputs = {text_at(draft, "output"): path for path, draft in reversed(every)}
 
     def plan(self) -> Plan:
-        workflow = self.checks.shape(definition.Workflow, self.document, "$")
         if len(self.names) > MAX_STAGES:
             self.checks.refuse("$.steps", f"has {len(self.names)} steps; at most {MAX_STAGES} are allowed")
-            self.checks.passed(workflow)
+            self.checks.passed(self.workflow)
         self.checks.refuse_doubles(self.names, "id")
         scope = Scope()
         stages = self._row(list_at(self.document, "steps"), "$.steps", _Way(scope))
         self.checks.enter(scope)
         output = self.checks.read(self.document, "$", "output")
-        workflow = self.checks.passed(workflow)
+        workflow = self.checks.passed(self.workflow)
         return workflow.plan(self.document, stages, output, warnings=self.checks.warnings, notation="steps")
 
     def _row(self, drafts: Sequence[Json], path: str, way: _Way) -> Block:
@@ -163,21 +161,21 @@ class _Compiler:
         made: list[Block] = []
         for place, steps in definition.lists_in(draft):
             if place.startswith("branches"):
-                here = f"{path}.{place}"
-                self._refuse_rebound(steps, here, bound)
+                bound |= self._bound(steps, f"{path}.{place}", bound)
                 insides.append(scope.copy())
-                made.append(self._row(steps, here, _Way(insides[-1])))
+                made.append(self._row(steps, f"{path}.{place}", _Way(insides[-1])))
         scope.learn(*insides)
         return Parallel(branches=tuple(made))
 
-    def _refuse_rebound(self, steps: Sequence[Json], path: str, bound: dict[str, str]) -> None:
-        """Refuse names that another branch binds too: which of them was last would be chance."""
-        every = list(definition.every_step(steps, path))
-        for place, step in every:
-            name = text_at(step, "output")
-            if name in bound:
-                self.checks.refuse(f"{place}.output", f"{name!r} is bound by {bound[name]}, beside this")
-        bound |= {name: place for place, step in every if (name := text_at(step, "output"))}
+    def _bound(self, steps: Sequence[Json], path: str, beside: Mapping[str, str]) -> Mapping[str, str]:
+        """The names that a branch binds; those that one beside it binds are refused: which is last is chance."""
+        found: dict[str, str] = {}
+        for place, step in definition.every_step(steps, path):
+            if name := text_at(step, "output"):
+                found[name] = place
+            if name in beside:
+                self.checks.refuse(f"{place}.output", f"{name!r} is bound by {beside[name]}, beside this")
+        return found
 
     def _loop(self, draft: Json, path: str, scope: Scope) -> Loop | None:
         inside = scope.copy()
