@@ -168,7 +168,7 @@ class _Compiler:
         return Parallel(branches=tuple(made))
 
     def _bound(self, steps: Sequence[Json], path: str, beside: Mapping[str, str]) -> Mapping[str, str]:
-        """The names that a branch binds; those that one beside it binds are refused: which is last is chance."""
+        """The names that a branch binds; what one beside it binds too is refused."""
         found: dict[str, str] = {}
         for place, step in definition.every_step(steps, path):
             if name := text_at(step, "output"):
