@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import member
+from loom_core.notations import MAX_BYTES, refuse_vast
 from loom_core.wire.json import Json, canonical
 
-MAX_BYTES: Final = 256 * 1024
-"""Of one definition, without its white space."""
-MAX_DEPTH: Final = 128
-
+MAX_TWICE = 200
+"""As many keys that are given twice are told."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+')
 
 
@@ -24,7 +23,7 @@ def decode(data: bytes) -> Json:
     """The document in a text.
 
     Raises NotJsonError, and InvalidError for keys that are given twice (each with its path) and for a
-    document above MAX_BYTES or MAX_DEPTH.
+    document that is too large, too deep or has too much in it.
     """
     doubled: list[str] = []
 
@@ -44,10 +43,10 @@ def decode(data: bytes) -> Json:
         raise NotJsonError(f"not JSON: {_reason(error)}") from None
     if size > MAX_BYTES:
         raise InvalidError(f"a definition has at most {MAX_BYTES} bytes, this one has {size}")
-    if _depth(document) > MAX_DEPTH:
-        raise InvalidError(f"a definition is nested at most {MAX_DEPTH} deep")
+    refuse_vast(document)
     if doubled:
-        raise InvalidError([Problem(path, "is given twice") for path, _, again in places(text) if again])
+        twice = (Problem(path, "is given twice") for path, _, again in places(text) if again)
+        raise InvalidError([*islice(twice, MAX_TWICE)])
     return document
 
 
@@ -90,19 +89,6 @@ def places(text: str) -> Iterator[tuple[str, int, bool]]:
         if sign in ("{", "["):
             stack.append((path, set() if sign == "{" else 0))
             key = sign == "{"
-
-
-def _depth(document: Json) -> int:
-    deepest, level = 0, [document]
-    while level:
-        deepest += 1
-        level = [
-            inner
-            for value in level
-            if isinstance(value, dict | list)
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-    return deepest
 
 
 def _reason(error: ValueError) -> str:

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from loom_core.catalogue.catalogue import Catalogue, Expected, Page
 from loom_core.catalogue.pipeline import Pipeline, Source
-from loom_core.catalogue.text import MAX_BYTES, NotJsonError, decode
+from loom_core.catalogue.text import NotJsonError, decode
 from loom_core.errors import ConflictError
 from loom_core.http.documents import ProblemDocument
 from loom_core.http.problems import problem
+from loom_core.notations import MAX_BYTES
 from loom_core.wire.json import Json
 
 

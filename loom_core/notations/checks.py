@@ -1,19 +1,25 @@
 """What every notation checks alike: shapes, expressions, what these refer to. No problem hides another."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import Expression, Reference, member, parse, parse_value
-from loom_core.wire.json import Json
+from loom_core.notations.order import circle, circles
+from loom_core.wire.json import Json, dump
 
+MAX_PROBLEMS = 200
+"""Nothing is checked further after so many, and so many warnings are noted."""
+MAX_EXPRESSIONS = 64 * 1024
+"""The characters of all expressions of a definition, without the texts that they stand in."""
 RESERVED = frozenset({"input", "run", "stages", "loop"})
 """The names in an expression's scope that no item and no output may take."""
 RUN_KEYS = frozenset({"id", "startedAt", "now", "uuid"})
+_PLACEHOLDER = re.compile(r"\{\{(.*?)(?:\}\}|\Z)", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -29,37 +35,87 @@ class Checks:
     fields: Collection[str] | None = None
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[Problem] = field(default_factory=list[Problem])
+    parsed: int = 0
 
     def refuse(self, path: str, message: str) -> None:
+        """Note a problem. Raises InvalidError when there are too many to go on."""
+        if len(self.problems) == MAX_PROBLEMS:
+            raise InvalidError([*self.problems, Problem("$", "has more problems than these")])
         _add(self.problems, Problem(path, message))
 
     def warn(self, path: str, message: str) -> None:
-        _add(self.warnings, Problem(path, message))
+        if len(self.warnings) < MAX_PROBLEMS:
+            _add(self.warnings, Problem(path, message))
 
     def shape[Model: BaseModel](self, model: type[Model], document: Json, path: str) -> Model | None:
-        """The document as the model has it, or None and the problems at their paths."""
+        """The document as the model has it, or None and the problems at their paths.
+
+        Raises InvalidError at once if the whole document has a list that is too long to look at all of it.
+        """
         try:
             return model.model_validate(document)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                self.refuse(path + _place(document, detail), _message(detail))
-            return None
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+        for detail in details:
+            self.refuse(path + _place(document, detail), _message(detail))
+        if path == "$" and any(detail["type"] == "too_long" for detail in details):
+            raise InvalidError(self.problems)
+        return None
 
-    def read(self, value: Json, path: str, waits: set[str], *, bare: bool = False) -> Expression | None:
-        """Parse what stands at the path and note which stages it waits for.
+    def passed[Model](self, written: Model | None) -> Model:
+        """What was checked. Raises InvalidError with every problem there is."""
+        if self.problems or written is None:
+            raise InvalidError(self.problems)
+        return written
+
+    def one_of(self, draft: Json, path: str, keys: Sequence[str], *, missing: str = "", double: str) -> str:
+        """The first of the keys that the draft has, or "".
+
+        Others beside it are refused (in `double`, `{}` is the first), and if `missing` says so, having none.
+        """
+        given = [key for key in keys if at(draft, key) is not None]
+        for other in given[1:]:
+            self.refuse(f"{path}.{other}", double.format(given[0]))
+        if missing and not given:
+            self.refuse(f"{path}.{keys[0]}", missing)
+        return given[0] if given else ""
+
+    def forbid(self, draft: Json, path: str, keys: Iterable[str], message: str) -> None:
+        """Refuse each of the keys that the draft has."""
+        for key in keys:
+            if at(draft, key) is not None:
+                self.refuse(f"{path}.{key}", message)
+
+    def read(
+        self, draft: Json, path: str, key: str, waits: set[str] | None = None, *, bare: bool = False
+    ) -> Expression | None:
+        """Parse what the draft at the path has under a key, and note which stages it waits for.
 
         `bare` text is an expression, within `{{ }}` or not; other text is read as in an input.
         """
+        value, path = at(draft, key), f"{path}.{key}"
+        expression = self.parse(value, path, "{}" if bare and isinstance(value, str) else "")
+        for reference in sorted(expression.references, key=repr) if expression else ():
+            self._refer(reference, path, set() if waits is None else waits)
+        return expression
+
+    def parse(self, value: Json, path: str, how: str = "") -> Expression | None:
+        """Parse a value with expressions in it, or, with `how`, an expression that it is put into at `{}`.
+
+        All problems are noted. Raises InvalidError if the document's expressions are too long together.
+        """
         if value is None:
             return None
+        self.parsed += len(unwrapped(value)) if how else _expressions(value)
+        if self.parsed > MAX_EXPRESSIONS:
+            message = f"the expressions of a definition have at most {MAX_EXPRESSIONS:,} characters together"
+            raise InvalidError([*self.problems, Problem(path, message)])
         try:
-            expression = parse(unwrapped(value)) if bare and isinstance(value, str) else parse_value(value)
+            return parse(how.format(unwrapped(value))) if how else parse_value(value)
         except InvalidError as error:
-            self.problems.extend(Problem(path + found.path[1:], found.message) for found in error.problems)
+            for found in error.problems:
+                self.refuse(path + found.path[1:], found.message)
             return None
-        for reference in sorted(expression.references, key=repr):
-            self._refer(reference, path, waits)
-        return expression
 
     def wait(self, name: Json, path: str, waits: set[str]) -> None:
         """Note that the stage called `name` is waited for; one that does not exist is a problem."""
@@ -75,25 +131,19 @@ class Checks:
         hint = f"; a name with a dash is written $.stages['{longer}']" if longer else ""
         self.refuse(path, f"there is no stage {name!r}{hint}")
 
-    def refuse_doubles(self, names: Sequence[str], paths: Sequence[str], key: str = "name") -> None:
-        """Refuse each name that stands at an earlier path already; "" is no name."""
+    def refuse_doubles(self, paths: Mapping[str, str], key: str) -> None:
+        """Refuse each name (by the path that has it) that stands at an earlier path too; "" is no name."""
         first: dict[str, str] = {}
-        for name, path in zip(names, paths, strict=True):
+        for path, name in paths.items():
             if name and first.setdefault(name, path) != path:
-                self.refuse(member(path, key), f"{name!r} is the {key} of {first[name]} already")
+                self.refuse(f"{path}.{key}", f"{name!r} is the {key} of {first[name]} already")
 
-    def refuse_circles(self, waits: Mapping[str, Iterable[str]], paths: Mapping[str, str]) -> None:
-        """Refuse each circle of stages that wait for each other, at the path of one of them."""
-        left = {name: set(others) for name, others in waits.items()}
-        while True:
-            try:
-                TopologicalSorter({name: sorted(others) for name, others in left.items()}).prepare()
-            except CycleError as error:
-                circle: list[str] = error.args[1][::-1]
-                self.refuse(paths[circle[0]], f"waits for itself: {' -> '.join(circle)}")
-                left[circle[0]].discard(circle[1])
-            else:
-                return
+    def refuse_circles(self, waits: Mapping[str, Collection[str]], paths: Mapping[str, str]) -> None:
+        """Refuse stages that wait for each other, at the path of one of them."""
+        ways = {name: sorted(others) for name, others in waits.items()}
+        for found in circles(ways):
+            way = circle(ways, found)
+            self.refuse(paths[way[0]], f"waits for itself: {' -> '.join(way)}")
 
     def _refer(self, reference: Reference, path: str, waits: set[str]) -> None:
         match reference:
@@ -148,10 +198,21 @@ def list_at(value: Json, key: str) -> Sequence[Json]:
     return found if isinstance(found, list) else []
 
 
-def unwrapped(text: str) -> str:
+def unwrapped(value: Json) -> str:
     """The expression in text that is one whole `{{ }}`, or the text: no expression begins with a brace."""
-    stripped = text.strip()
-    return stripped[2:-2] if stripped.startswith("{{") and stripped.endswith("}}") else text
+    if not isinstance(value, str):
+        return dump(value)
+    text = value.strip()
+    return text[2:-2] if text.startswith("{{") and text.endswith("}}") else value
+
+
+def _expressions(value: Json) -> int:
+    """The characters of the expressions in a value."""
+    if isinstance(value, str):
+        return len(value) if value[:1] == "$" else sum(map(len, _PLACEHOLDER.findall(value)))
+    if isinstance(value, dict | list):
+        return sum(map(_expressions, value.values() if isinstance(value, dict) else value))
+    return 0
 
 
 def _add(known: list[Problem], problem: Problem) -> None:

@@ -8,78 +8,63 @@ from collections.abc import Iterator, Mapping
 
 from loom_core.errors import InvalidError
 from loom_core.expressions.parse import Expression
-from loom_core.pipelines.plan import (
-    Block,
-    Call,
-    Gather,
-    Loop,
-    Parallel,
-    Plan,
-    Route,
-    Scatter,
-    Stage,
-    Target,
-    Value,
-    Wait,
-)
+from loom_core.pipelines import plan
+from loom_core.pipelines.plan import Plan, Route, Stage
 
 MAX_LABEL = 80
 _HARMLESS = frozenset(" .,:_-/@")
 
 
-def mermaid(plan: Plan) -> str:
+def mermaid(pipeline: Plan) -> str:
     """The flowchart of a plan: a shape by kind of work, loops and branches as subgraphs, edges by order.
 
     Rectangles are calls, subroutines scatters, trapezoids gathers, stadiums waits, rhombi decide. An edge is
-    labelled with the branch it belongs to; one that only orders, beside others that decide, is dotted.
+    labelled with the branch it belongs to; one that only orders, beside others that decide, is dotted. What
+    follows a stage of its own way is led to from there, and not from where that way begins.
     """
-    ids = {stage.name: f"s{number}" for number, stage in enumerate(plan.every_stage())}
-    lines = ["flowchart TD", *_block(plan.stages, ids, "  ")]
-    lines.extend(f"  {edge}" for stage in plan.every_stage() for edge in _edges(stage, ids))
+    stages = {stage.name: stage for stage in pipeline.every_stage()}
+    ids = {name: f"s{number}" for number, name in enumerate(stages)}
+    lines = ["flowchart TD", *_block(pipeline.stages, ids, "  ")]
+    for name, stage in stages.items():
+        before = [other for other in ids if other in stage.after - {gate.stage for gate in stage.gates}]
+        follows = any(stages[other].gates == stage.gates for other in before)
+        for gate in () if follows else stage.gates:
+            label = f"|{_quoted(gate.branch)}|" if gate.branch else ""
+            lines.append(f"  {ids[gate.stage]} -->{label} {ids[name]}")
+        arrow = "-->" if follows or not stage.gates else "-.->"
+        lines.extend(f"  {ids[other]} {arrow} {ids[name]}" for other in before)
     return "\n".join(lines) + "\n"
 
 
-def _block(block: Block, ids: Mapping[str, str], indent: str) -> Iterator[str]:
+def _block(block: plan.Block, ids: Mapping[str, str], indent: str) -> Iterator[str]:
     for stage in block:
-        match stage.work:
-            case Loop(body=body):
-                yield f"{indent}subgraph {ids[stage.name]}[{_label(stage)}]"
-                yield from _block(body, ids, f"{indent}  ")
-                yield f"{indent}end"
-            case Parallel(branches=branches):
-                yield f"{indent}subgraph {ids[stage.name]}[{_label(stage)}]"
-                for number, branch in enumerate(branches, 1):
-                    yield f'{indent}  subgraph {ids[stage.name]}b{number}["branch {number}"]'
-                    yield from _block(branch, ids, f"{indent}    ")
-                    yield f"{indent}  end"
-                yield f"{indent}end"
-            case _:
-                left, right = _shape(stage)
-                yield f"{indent}{ids[stage.name]}{left}{_label(stage)}{right}"
-
-
-def _edges(stage: Stage, ids: Mapping[str, str]) -> Iterator[str]:
-    for gate in stage.gates:
-        label = f"|{_quoted(gate.branch)}|" if gate.branch else ""
-        yield f"{ids[gate.stage]} -->{label} {ids[stage.name]}"
-    arrow = "-.->" if stage.gates else "-->"
-    for name in sorted(
-        stage.after - {gate.stage for gate in stage.gates}, key=lambda name: int(ids[name][1:])
-    ):
-        yield f"{ids[name]} {arrow} {ids[stage.name]}"
+        number, inner = ids[stage.name], plan.blocks(stage.work)
+        if not inner:
+            left, right = _shape(stage)
+            yield f"{indent}{number}{left}{_label(stage)}{right}"
+            continue
+        yield f"{indent}subgraph {number}[{_label(stage)}]"
+        if isinstance(stage.work, plan.Loop):
+            yield from _block(stage.work.body, ids, f"{indent}  ")
+        else:
+            for place, branch in enumerate(inner, 1):
+                yield f'{indent}  subgraph {number}b{place}["branch {place}"]'
+                yield from _block(branch, ids, f"{indent}    ")
+                yield f"{indent}  end"
+        yield f"{indent}end"
 
 
 def _shape(stage: Stage) -> tuple[str, str]:
     if stage.branching:
         return "{", "}"
     match stage.work:
-        case Scatter():
+        case plan.Scatter():
             return "[[", "]]"
-        case Gather():
+        case plan.Gather():
             return "[\\", "/]"
-        case Wait():
+        case plan.Wait():
             return "([", "])"
-        case Value():
+        case plan.Value():
             return "(", ")"
         case _:
             return "[", "]"
@@ -94,22 +79,24 @@ def _label(stage: Stage) -> str:
 
 def _work(stage: Stage) -> Iterator[str]:
     match stage.work:
-        case Call(route=route):
+        case plan.Call(route=route):
             yield _route(route)
-        case Scatter(call=call):
-            yield _route(call.route)
-            yield _pace(stage.work)
-        case Gather(call=call):
-            yield stage.work.reducer or stage.work.strategy
-            if call is not None:
-                yield _route(call.route)
-        case Wait():
-            yield _wait(stage.work)
-        case Loop():
-            yield _loop(stage.work)
-        case Parallel():
+        case plan.Scatter() as work:
+            yield _route(work.call.route)
+            batches = f", batches of {work.batch_size}" if work.batch_size > 1 else ""
+            rate = f", {work.rate:g} a second" if work.rate is not None else ""
+            yield f"{work.concurrency:,} at a time{batches}{rate}"
+        case plan.Gather() as work:
+            yield work.reducer or work.strategy
+            if work.call is not None:
+                yield _route(work.call.route)
+        case plan.Wait() as work:
+            yield _wait(work)
+        case plan.Loop() as work:
+            yield _loop(work)
+        case plan.Parallel():
             yield "parallel"
-        case Value():
+        case plan.Value():
             return
 
 
@@ -131,20 +118,11 @@ def _way(route: Route, label: str) -> str:
     return f"{_target(route.default)} {label}" if route.default else label
 
 
-def _target(target: Target) -> str:
+def _target(target: plan.Target) -> str:
     return f"{target.kind} {target.name} {target.strategy}".rstrip()
 
 
-def _pace(work: Scatter) -> str:
-    words = [f"{work.concurrency:,} at a time"]
-    if work.batch_size > 1:
-        words.append(f"batches of {work.batch_size}")
-    if work.rate is not None:
-        words.append(f"{work.rate:g} a second")
-    return ", ".join(words)
-
-
-def _wait(work: Wait) -> str:
+def _wait(work: plan.Wait) -> str:
     if work.watch is not None:
         return f"files in {work.watch}"
     if work.event is not None:
@@ -152,7 +130,7 @@ def _wait(work: Wait) -> str:
     return f"{_fixed(work.seconds)} seconds".lstrip()
 
 
-def _loop(work: Loop) -> str:
+def _loop(work: plan.Loop) -> str:
     if work.items is not None:
         kind = f"for each {work.item}"
     elif work.condition is not None:

@@ -7,16 +7,15 @@ a condition of its own is the hidden stage `<id>-if`, what a parallel node hands
 from collections.abc import Iterator
 from dataclasses import replace
 
-from loom_core.errors import InvalidError
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks, closed_fields
-from loom_core.notations.graph_order import ordered
 from loom_core.notations.graph_ports import Ports
 from loom_core.notations.graph_read import Reader
 from loom_core.notations.graph_regions import Region, Regions
 from loom_core.notations.graph_work import Works
+from loom_core.notations.order import ordered
 from loom_core.pipelines.plan import Block, Call, Gate, Parallel, Plan, Stage
-from loom_core.wire.json import JsonObject, digest
+from loom_core.wire.json import JsonObject
 
 
 def compile_graph(document: JsonObject) -> Plan:
@@ -28,10 +27,11 @@ class _Compiler:
     def __init__(self, document: JsonObject) -> None:
         self.document = document
         self.checks = Checks()
+        self.written = self.checks.shape(definition.Graph, document, "$")
         self.graph = Reader(self.checks, document)
         self.members = self.graph.members
-        self.regions = Regions(self.checks, self.members, self.graph.edges)
-        self.ports = Ports(self.checks, self.members, self.graph.links, self.regions)
+        self.regions = Regions(self.checks, self.graph)
+        self.ports = Ports(self.checks, self.graph, self.regions)
         self.inside = {
             link.source
             for link in self.graph.links
@@ -41,30 +41,20 @@ class _Compiler:
         """The parallel nodes that hand their input to their branches."""
         self.linked: dict[tuple[int, str], dict[str, None]] = {}
         self.opened: dict[tuple[int, str], list[Gate]] = {}
+        self.decisive: set[str] = set()
+        """The stages whose branches open anything."""
 
     def plan(self) -> Plan:
-        written = self.checks.shape(definition.Graph, self.document, "$")
         items = [m.mode.item for m in self.members.values() if isinstance(m.mode, definition.Loop)]
         self.checks.fields = closed_fields(self.document.get("input"), ["loop", *items])
         self._link()
-        works = Works(self.checks, self.members, self.regions, self.ports)
-        output = works.output(self.document.get("output"))
+        works = Works(self.checks, self.graph, self.regions, self.ports)
+        output = works.output(self.document)
         self._refuse_lonely(works)
         self._refuse_taken()
-        if self.checks.problems or written is None:
-            raise InvalidError(self.checks.problems)
-        return Plan(
-            name=written.name,
-            version=digest(self.document),
-            description=written.description,
-            input_schema=written.input,
-            stages=self._block(self.regions.root, works),
-            output=output,
-            warnings=tuple(self.checks.warnings),
-            label=written.version,
-            timeout=written.timeout,
-            notation="graph",
-        )
+        written = self.checks.passed(self.written)
+        block = self._block(self.regions.root, works)
+        return written.plan(self.document, block, output, warnings=self.checks.warnings, notation="graph")
 
     def _link(self) -> None:
         """Note which unit leads to which in each region; connections and paths that cannot be are refused."""
@@ -92,6 +82,7 @@ class _Compiler:
             else:
                 gate = Gate(self._decider(way.source), way.branch)
                 self.opened.setdefault((id(region), target), []).append(gate)
+                self.decisive.add(gate.stage)
 
     def _decider(self, name: str) -> str:
         mode = self.members[name].mode
@@ -172,8 +163,7 @@ class _Compiler:
             case definition.Loop() | definition.Event() if region.loop == unit:
                 branching = works.decides(unit) and len(region.edges) > 1
                 yield replace(stage, timeout=None, on_error="fail", branching=branching)
-            case definition.Conditional() if self._opens(unit):
-                decider = self._decider(unit)
+            case definition.Conditional() if (decider := self._decider(unit)) in self.decisive:
                 yield replace(stage, branching=decider == unit)
                 if decider != unit:
                     yield Stage(
@@ -187,7 +177,3 @@ class _Compiler:
                     )
             case _:
                 yield stage
-
-    def _opens(self, name: str) -> bool:
-        """Whether anything depends on what a conditional decides."""
-        return any(gate.stage == self._decider(name) for gates in self.opened.values() for gate in gates)

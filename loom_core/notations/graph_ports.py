@@ -1,50 +1,34 @@
 """What flows along the connections of a graph, from port to port, as expressions."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from loom_core.expressions.parse import member as key_path
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks, at
-from loom_core.notations.graph_members import Member
+from loom_core.notations.graph_read import Link, Member, Reader
 from loom_core.notations.graph_regions import Regions
 from loom_core.wire.json import Json
 
-type Port = int | str
 type Declared = int | Sequence[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A connection; `path` is where it stands in the document."""
-
-    source: str
-    target: str
-    source_port: Port
-    target_port: Port
-    path: str
-
-    @property
-    def edge(self) -> tuple[str, str]:
-        return self.source, self.target
 
 
 class Ports:
     """The connections of a graph by the ports they lead to; what no port fits is refused."""
 
-    def __init__(
-        self, checks: Checks, members: Mapping[str, Member], links: Sequence[Link], regions: Regions
-    ) -> None:
-        self.checks, self.members, self.regions = checks, members, regions
-        self.many = {link.source for link in links if isinstance(link.source_port, int) and link.source_port}
-        self.into: dict[str, dict[str, list[Link]]] = {name: {} for name in members}
-        for link in links:
-            source, target = members[link.source].written, members[link.target].written
-            if _label(source.outputs, link.source_port) is None:
-                checks.refuse(f"{link.path}.sourcePort", _mismatch(link.source, "output", source.outputs))
-            label = _label(target.inputs, link.target_port)
+    def __init__(self, checks: Checks, graph: Reader, regions: Regions) -> None:
+        self.checks, self.members, self.regions = checks, graph.members, regions
+        self.many = {
+            link.source for link in graph.links if isinstance(link.source_port, int) and link.source_port
+        }
+        self.into: dict[str, dict[str, list[Link]]] = {name: {} for name in self.members}
+        for link in graph.links:
+            outputs = self.members[link.source].written.outputs
+            inputs = self.members[link.target].written.inputs
+            if _label(outputs, link.source_port) is None:
+                checks.refuse(f"{link.path}.sourcePort", _mismatch(link.source, "output", outputs))
+            label = _label(inputs, link.target_port)
             if label is None:
-                checks.refuse(f"{link.path}.targetPort", _mismatch(link.target, "input", target.inputs))
+                checks.refuse(f"{link.path}.targetPort", _mismatch(link.target, "input", inputs))
             else:
                 self.into[link.target].setdefault(label, []).append(link)
 
@@ -133,7 +117,7 @@ def _labels(declared: Declared) -> list[str] | None:
     return [str(number) for number in range(declared)] if isinstance(declared, int) else list(declared)
 
 
-def _label(declared: Declared, port: Port) -> str | None:
+def _label(declared: Declared, port: definition.Port) -> str | None:
     """What a port is called; None if it is not among those that are declared."""
     labels = _labels(declared)
     if labels is None:

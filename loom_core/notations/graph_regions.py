@@ -4,13 +4,14 @@ A region is what runs in one block. Its units are nodes, loops (a node that clos
 or begins what is reached from it) and parallel nodes; loops and parallel nodes hold regions of their own.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loom_core.notations import graph as definition
 from loom_core.notations.checks import Checks
-from loom_core.notations.graph_members import Member, holders
-from loom_core.notations.graph_order import Edges, circle, components, reachable
+from loom_core.notations.document import MAX_NESTING
+from loom_core.notations.graph_read import Edge, Reader
+from loom_core.notations.order import Edges, circle, circles, reachable
 
 
 @dataclass(slots=True, eq=False)
@@ -25,32 +26,29 @@ class Region:
     inner: dict[str, list["Region"]] = field(default_factory=dict[str, list["Region"]])
 
 
-type Edge = tuple[str, str]
 type Chain = tuple[tuple[Region, str], ...]
 """From the outside inwards: each region that a node is in, and the unit that it belongs to there."""
 
 
 class Regions:
-    """The regions of a graph; `edges` are all the ways from node to node.
+    """The regions of a graph.
 
     Afterwards `root` is the outermost region, `back` has the edges that go back with the node that closes
     their loop, `chains` the place of every node.
     """
 
-    def __init__(self, checks: Checks, members: Mapping[str, Member], edges: Iterable[Edge]) -> None:
-        self.checks, self.members = checks, members
-        self.edges = list(dict.fromkeys(edges))
+    def __init__(self, checks: Checks, graph: Reader) -> None:
+        self.checks, self.members, self.holders = checks, graph.members, graph.holders
+        self.edges = list(dict.fromkeys(graph.edges))
         self.back: dict[Edge, str] = {}
         self.chains: dict[str, Chain] = {}
-        self.holders = holders(checks, members)
         self.dead: set[str] = set()
-        self.root = self._region(
-            [name for name in members if name not in self.holders], frozenset(), None, ()
-        )
-        for name, member in members.items():
+        outermost = [name for name in self.members if name not in self.holders]
+        self.root = self._region(outermost, frozenset(), None, ())
+        for name, member in self.members.items():
             self.chains.setdefault(name, ((self.root, name),))
             target = member.mode.loop_back_to if isinstance(member.mode, definition.Loop) else None
-            if target in members and name not in self.dead and name not in self.back.values():
+            if target in self.members and name not in self.dead and name not in self.back.values():
                 path = f"{member.path}.metadata.loop_back_to"
                 checks.refuse(path, f"{target!r} does not lead to {name!r}")
 
@@ -70,19 +68,15 @@ class Regions:
 
     def _region(self, names: Sequence[str], done: frozenset[str], loop: str | None, outside: Chain) -> Region:
         """The region of these nodes and what they hold; `done` are the loop nodes that have their loop."""
-        inner = self._between(names)
-        direct: dict[str, dict[str, None]] = {name: {} for name in names}
-        for source, target, edge in inner:
-            if source != target or edge == (source, target):
-                direct[source][target] = None
+        direct = self._between(names)
         units, bodies = self._close(direct, done)
         self._open(direct, units, bodies, done, loop)
         region = Region(loop, _contracted(direct, units))
         self._refuse_unreached(region)
         for name in names:
             self.chains[name] = (*outside, (region, units[name]))
-        if len(outside) > definition.MAX_DEPTH:
-            message = f"loops and branches stand more than {definition.MAX_DEPTH} deep in each other"
+        if len(outside) > MAX_NESTING:
+            message = f"loops and branches stand more than {MAX_NESTING} deep in each other"
             self.checks.refuse(self.members[names[0]].path, message)
             return region
         for unit in region.edges:
@@ -105,18 +99,18 @@ class Regions:
             return [self._region(held[number], done, None, chain) for number in sorted(held)]
         return []
 
-    def _between(self, names: Collection[str]) -> list[tuple[str, str, Edge]]:
-        """The edges among nodes and what they hold, each after the two nodes that it leads from and to."""
-        here = set(names)
-        found: list[tuple[str, str, Edge]] = []
+    def _between(self, names: Collection[str]) -> dict[str, dict[str, list[Edge]]]:
+        """The edges among nodes and what they hold, by the nodes that these lead from and to."""
+        found: dict[str, dict[str, list[Edge]]] = {name: {} for name in names}
         for edge in self.edges:
-            if edge not in self.back:
-                source, target = (self._climb(name, here) for name in edge)
-                if source is not None and target is not None:
-                    found.append((source, target, edge))
+            source, target = (self._climb(name, found) for name in edge)
+            if source is None or target is None or edge in self.back:
+                continue
+            if source != target or edge == (source, target):
+                found[source].setdefault(target, []).append(edge)
         return found
 
-    def _climb(self, name: str, here: set[str]) -> str | None:
+    def _climb(self, name: str, here: Collection[str]) -> str | None:
         while name not in here:
             if name not in self.holders:
                 return None
@@ -127,12 +121,11 @@ class Regions:
         """The unit of each node and the nodes of each loop, as far as circles tell."""
         units = {name: name for name in direct}
         bodies: dict[str, list[str]] = {}
-        for component in components(direct):
-            if len(component) > 1 or component[0] in direct[component[0]]:
-                closer = self._closer(component, direct, done)
-                if closer is not None:
-                    bodies[closer] = component
-                    units.update(dict.fromkeys(component, closer))
+        for component in circles(direct):
+            closer = self._closer(component, direct, done)
+            if closer is not None:
+                bodies[closer] = component
+                units.update(dict.fromkeys(component, closer))
         return units, bodies
 
     def _closer(self, component: list[str], direct: Edges, done: frozenset[str]) -> str | None:
@@ -141,25 +134,14 @@ class Regions:
         Of several, it is the one that is come to from outside the circle.
         """
         inside = {name: [other for other in direct[name] if other in component] for name in component}
-        loops = [
-            name
-            for name in component
-            if isinstance(mode := self.members[name].mode, definition.Loop)
-            and mode.body is None
-            and name not in done
-        ]
         left: dict[str, int] = {}
-        for name in loops:
-            back = self._ways_back(name, inside)
-            rest = {s: [t for t in targets if (s, t) not in back] for s, targets in inside.items()}
-            circles = {
-                other
-                for found in components(rest)
-                for other in found
-                if len(found) > 1 or other in rest[other]
-            }
-            if name not in circles:
-                left[name] = len(circles.intersection(loops))
+        for name in component:
+            if self._could_close(name, done):
+                back = self._ways_back(name, inside)
+                rest = {s: [t for t in targets if (s, t) not in back] for s, targets in inside.items()}
+                others = {other for found in circles(rest) for other in found}
+                if name not in others:
+                    left[name] = sum(self._could_close(other, done) for other in others)
         best = [name for name, count in left.items() if count == max(left.values())]
         if len(best) > 1:
             before = [targets for source, targets in direct.items() if source not in component]
@@ -177,25 +159,26 @@ class Regions:
             self.dead.update(component)
         return None
 
+    def _could_close(self, name: str, done: frozenset[str]) -> bool:
+        mode = self.members[name].mode
+        return isinstance(mode, definition.Loop) and mode.body is None and name not in done
+
     def _ways_back(self, loop: str, inside: Edges) -> set[Edge]:
         """The edges that go back in the loop of this node; `inside` are those among its nodes."""
         mode = self.members[loop].mode
         target = mode.loop_back_to if isinstance(mode, definition.Loop) else None
         if target is None:
             return {(source, loop) for source, targets in inside.items() if loop in targets}
-        begin = self._climb(target, set(inside)) if target in self.members else None
+        begin = self._climb(target, inside) if target in self.members else None
         if begin is None:
             return set()
         round_ = reachable({**inside, loop: ()}, [begin])
         return {(loop, other) for other in inside[loop] if other in round_}
 
     def _go_back(self, loop: str, body: Sequence[str]) -> None:
-        inner = self._between(body)
-        inside: dict[str, dict[str, None]] = {name: {} for name in body}
-        for source, target, _ in inner:
-            inside[source][target] = None
-        back = self._ways_back(loop, inside)
-        self.back.update({edge: loop for source, target, edge in inner if (source, target) in back})
+        inside = self._between(body)
+        for source, target in self._ways_back(loop, inside):
+            self.back.update(dict.fromkeys(inside[source][target], loop))
 
     def _open(
         self,
@@ -219,10 +202,11 @@ class Regions:
                 message = f"its rounds would have {loop!r} in them, whose loop it is in; give it {instead}"
                 self.checks.refuse(self.members[name].path, message)
             for other, others in list(reach.items())[:number]:
-                both = [unit for unit in edges if unit in found and unit in others]
+                both = found & others
                 events = all(isinstance(self.members[n].mode, definition.Event) for n in (name, other))
                 if both and (events or not (name in others or other in found)):
-                    shared = f"{other!r} and {name!r} both lead to {both[0]!r}"
+                    first = next(unit for unit in edges if unit in both)
+                    shared = f"{other!r} and {name!r} both lead to {first!r}"
                     self.checks.refuse(self.members[name].path, f"{shared}, which can be in one loop only")
         outer = [name for name in reach if not any(name in reach[o] for o in reach if o != name)]
         for name in outer:

@@ -1,23 +1,18 @@
 """What the nodes of a graph do, and in which order what they refer to makes them run."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final, Literal
 
 from loom_core.errors import InvalidError
 from loom_core.expressions.parse import Expression, parse, parse_value
 from loom_core.notations import graph as definition
-from loom_core.notations.checks import RESERVED, Checks, at, unwrapped
-from loom_core.notations.graph_members import Member
-from loom_core.notations.graph_order import reachable
+from loom_core.notations.checks import RESERVED, Checks, at
 from loom_core.notations.graph_ports import Ports
+from loom_core.notations.graph_read import CALLS, Member, Reader
 from loom_core.notations.graph_regions import Chain, Region, Regions
-from loom_core.notations.routes import KINDS, read_call, read_route
-from loom_core.pipelines.plan import Call, Kind, Loop, Value, Wait, Work
-from loom_core.wire.json import Json, dump
-
-TARGETS: Final[tuple[Literal["function"] | Kind, ...]] = ("function", *KINDS)
-"""The keys that name what a node calls; `function` names an activity."""
+from loom_core.notations.order import reachable
+from loom_core.notations.routes import read_call, read_route
+from loom_core.pipelines.plan import Call, Loop, Value, Wait, Work
+from loom_core.wire.json import Json, JsonObject, dump
 
 
 class Works:
@@ -27,15 +22,15 @@ class Works:
     refer to is added to the edges of the regions.
     """
 
-    def __init__(self, checks: Checks, members: Mapping[str, Member], regions: Regions, ports: Ports) -> None:
-        self.checks, self.members, self.regions, self.ports = checks, members, regions, ports
+    def __init__(self, checks: Checks, graph: Reader, regions: Regions, ports: Ports) -> None:
+        self.checks, self.members, self.regions, self.ports = checks, graph.members, regions, ports
         self.own: dict[str, Work] = {}
         self.decisions: dict[str, Work] = {}
         self.loops: dict[str, Loop] = {}
         self.referred: set[str] = set()
-        self.wrappers = {f"{name}-loop": name for name in members if regions.within(name, name)}
-        checks.stages = {*members, *self.wrappers}
-        for name, member in members.items():
+        self.wrappers = {f"{name}-loop": name for name in self.members if regions.within(name, name)}
+        checks.stages = {*self.members, *self.wrappers}
+        for member in self.members.values():
             match member.mode:
                 case definition.Event() as mode:
                     self._event(member, mode)
@@ -44,37 +39,26 @@ class Works:
                 case definition.Conditional() as mode:
                     self._conditional(member, mode)
                 case _:
-                    self._own(member, self.ports.taken(name))
+                    self._own(member, self.ports.taken(member.id))
 
-    def output(self, written: Json) -> Expression | None:
+    def output(self, document: JsonObject) -> Expression | None:
         """The run's output, which may refer to every node."""
         names: set[str] = set()
-        expression = self.checks.read(written, "$.output", names)
+        expression = self.checks.read(document, "$", "output", names)
         self.referred |= {self.wrappers.get(name, name) for name in names}
         return expression
 
     def decides(self, name: str) -> bool:
         """Whether the result of a loop node, which begins each round, decides whether there is a round."""
-        match self.members[name].mode:
-            case definition.Loop(loop_type="while", condition=None, loop_back_to=None):
-                return True
-            case _:
-                return False
+        mode = self.members[name].mode
+        if not isinstance(mode, definition.Loop) or mode.loop_type != "while":
+            return False
+        return mode.condition is None and mode.loop_back_to is None
 
     def _own(self, member: Member, taken: Json) -> None:
         """What the node calls, or the value that it passes on."""
-        key: Literal["function"] | Kind | None = next(
-            (key for key in TARGETS if at(member.draft, key) is not None), None
-        )
         waits: set[str] = set()
-        call = None
-        match key:
-            case None:
-                self.checks.read(at(member.draft, "input"), f"{member.path}.input", waits)
-            case "function":
-                call = read_call(self.checks, member.draft, member.path, waits, kind="activity", key=key)
-            case _:
-                call = read_call(self.checks, member.draft, member.path, waits, kind=key)
+        call = read_call(self.checks, member.draft, member.path, waits, keys=CALLS)
         self._refer(member, waits, f"{member.path}.input")
         given = self._expression(taken, f"{member.path}.input")
         self.own[member.id] = replace(call, input=given) if call else Value(value=given or parse("$.input"))
@@ -95,46 +79,38 @@ class Works:
     def _conditional(self, member: Member, mode: definition.Conditional) -> None:
         self._own(member, self.ports.taken(member.id))
         path, waits = f"{member.path}.metadata", set[str]()
-        condition = self.checks.read(mode.condition, f"{path}.condition", waits, bare=True)
+        metadata = at(member.draft, "metadata")
+        condition = self.checks.read(metadata, path, "condition", waits, bare=True)
         if condition is not None:
             self.decisions[member.id] = Value(value=condition)
         if mode.condition_func is not None:
-            metadata = at(member.draft, "metadata")
-            route = read_route(self.checks, metadata, path, waits, kind="activity", key="condition_func")
+            route = read_route(self.checks, metadata, path, waits, key="condition_func", kind="activity")
             if route is not None:
-                taken = parse(f"$.stages['{member.id}']")
-                self.decisions[member.id] = Call(route=route, input=taken)
+                self.decisions[member.id] = Call(route=route, input=parse(f"$.stages['{member.id}']"))
         self._refer(member, waits - {member.id}, f"{path}.condition")
 
     def _loop(self, member: Member, mode: definition.Loop) -> None:
-        path = f"{member.path}.metadata"
+        path, metadata = f"{member.path}.metadata", at(member.draft, "metadata")
         if mode.item in RESERVED:
             self.checks.refuse(f"{path}.as", f"{mode.item!r} is taken; choose another name")
         if not self.regions.within(member.id, member.id):
             self._own(member, self.ports.taken(member.id))
             return
-        heads = mode.loop_back_to is None
         outside, inside = set[str](), set[str]()
-        items = self.checks.read(mode.items, f"{path}.items", outside, bare=True)
-        count = self.checks.read(mode.count, f"{path}.count", outside, bare=True)
-        condition = self.checks.read(mode.condition, f"{path}.condition", inside, bare=True)
-        again = None
-        if mode.loop_type == "while" and not (heads and mode.condition is not None):
-            again = parse(f"$.stages['{member.id}']") if mode.condition is None else condition
-            condition = None
+        items = self.checks.read(metadata, path, "items", outside, bare=True)
+        count = self.checks.read(metadata, path, "count", outside, bare=True)
+        condition = self.checks.read(metadata, path, "condition", inside, bare=True)
+        again, heads, each = None, mode.loop_back_to is None, mode.loop_type == "for"
+        if mode.loop_type == "while" and not (heads and condition is not None):
+            again, condition = condition or parse(f"$.stages['{member.id}']"), None
         if count is not None:
-            text = unwrapped(mode.count) if isinstance(mode.count, str) else mode.count
-            condition = self._expression(f"$.loop.index < ({text})", f"{path}.count")
-        if mode.loop_type == "for" and heads:
-            given = at(member.draft, "input")
-            place = "$.loop.index" if mode.count is not None else f"$.{mode.item}"
-            self._own(member, place if given is None else given)
-            if mode.items is None and mode.count is None:
-                items = self._brought(member, path)
-        else:
-            self._own(member, self.ports.taken(member.id))
-            if mode.loop_type == "for" and mode.items is None and mode.count is None:
-                self.checks.refuse(f"{path}.items", "is required, or a count")
+            condition = self.checks.parse(mode.count, f"{path}.count", "$.loop.index < ({})")
+        taken = self.ports.taken(member.id) if not (each and heads) else at(member.draft, "input")
+        if each and heads and taken is None:
+            taken = "$.loop.index" if mode.count is not None else f"$.{mode.item}"
+        self._own(member, taken)
+        if each and mode.items is None and mode.count is None:
+            items = self._brought(member, f"{path}.items", heads=heads)
         self._refer(member, outside, f"{path}.items", outside=True)
         self._refer(member, inside, f"{path}.condition", decides=True)
         self.loops[member.id] = Loop(
@@ -147,19 +123,14 @@ class Works:
             collect=mode.loop_type == "for",
         )
 
-    def _brought(self, member: Member, path: str) -> Expression | None:
-        """The items of a loop that a connection brings."""
-        ahead = [
-            link
-            for links in self.ports.into[member.id].values()
-            for link in links
-            if link.edge not in self.regions.back
-        ]
-        if len(ahead) == 1:
+    def _brought(self, member: Member, path: str, *, heads: bool) -> Expression | None:
+        """The items that a connection brings to a loop, if it begins each round."""
+        into = [link for links in self.ports.into[member.id].values() for link in links]
+        ahead = [link for link in into if link.edge not in self.regions.back]
+        if heads and len(ahead) == 1:
             return parse(self.ports.source(ahead[0]))
-        self.checks.refuse(
-            f"{path}.items", "is required, or a count, or one connection that brings the items"
-        )
+        other = ", or one connection that brings the items" if heads else ""
+        self.checks.refuse(path, f"is required, or a count{other}")
         return None
 
     def _expression(self, document: Json, path: str) -> Expression | None:

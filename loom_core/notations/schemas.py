@@ -5,23 +5,38 @@ what refers to what, and whether expressions can be read, is for `parse` to say.
 """
 
 import json
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
-from pydantic import BaseModel
-
+from loom_core.notations.document import Document, Part
 from loom_core.notations.graph import Graph
-from loom_core.notations.schema_words import WORDS
 from loom_core.notations.stages import Pipeline
 from loom_core.notations.steps import Workflow
 from loom_core.wire.json import Json, JsonObject
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ROOTS: Mapping[str, type[BaseModel]] = {"stages": Pipeline, "steps": Workflow, "graph": Graph}
+ROOTS: Mapping[str, type[Document]] = {"stages": Pipeline, "steps": Workflow, "graph": Graph}
 
 type Schema = dict[str, Any]
+
+
+def _words(model: type[Part]) -> Iterator[tuple[str, str]]:
+    """What each key of a model means, by its docstring and those of the models that it derives from."""
+    for base in reversed(model.__mro__):
+        if issubclass(base, Part):
+            yield from re.findall(r"^ *(\w+): (.+)$", base.__doc__ or "", re.MULTILINE)
+
+
+def _models(base: type[Part]) -> Iterator[type[Part]]:
+    for model in base.__subclasses__():
+        yield from (model, *_models(model))
+
+
+WORDS = {f"{model.__name__}.{key}": words for model in _models(Part) for key, words in _words(model)}
+"""What every key of every part of a document means, in a line."""
 
 
 @cache
@@ -39,50 +54,38 @@ def schemas() -> Mapping[str, JsonObject]:
     }
 
 
-def _schema(notation: str, root: type[BaseModel]) -> Schema:
+def _schema(notation: str, root: type[Document]) -> Schema:
     """The schema of a document, and in `$defs` those of its parts, each property with what it means."""
-    schema = _plain(_described(root.model_json_schema(by_alias=True)))
+    schema = _mapped(_mapped(root.model_json_schema(by_alias=True), _described), _plain)
     named: Schema = schema.pop("$defs")
     parts = {name: part for name, part in named.items() if "properties" in part}
-    whole = _inlined({**schema, "$defs": parts}, named)
+
+    def inlined(part: Schema) -> Schema:
+        """With what has a name in the code only, a pattern or a range, written where it is used."""
+        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+        if name not in named or name in parts:
+            return part
+        return inlined(named[name]) | {key: value for key, value in part.items() if key != "$ref"}
+
+    whole = _mapped({**schema, "$defs": parts}, inlined)
+    whole["properties"]["$schema"] = {"type": "string", "description": "Where editors find this schema."}
     return {"$schema": DIALECT, "title": f"A Loom pipeline: {notation}", **whole}
 
 
-def _described(schema: Schema) -> Schema:
-    """With a line for every key of every model."""
-
-    def change(part: Schema) -> Schema:
-        model = part.get("title")
-        if not isinstance(model, str) or "properties" not in part:
-            return part
-        properties: dict[str, Schema] = part["properties"]
-        words = {key: WORDS.get(f"{model}.{key}") or WORDS[key] for key in properties}
-        told = {key: {**value, "description": words[key]} for key, value in properties.items()}
-        return {**part, "properties": told}
-
-    return _mapped(schema, change)
+def _described(part: Schema) -> Schema:
+    """A model with a line for each of its keys, beside the line that says what it is."""
+    model = part.get("title")
+    if not isinstance(model, str) or "properties" not in part:
+        return part
+    properties: dict[str, Schema] = part["properties"]
+    told = {key: {**value, "description": WORDS[f"{model}.{key}"]} for key, value in properties.items()}
+    return {**part, "description": part["description"].partition("\n\n")[0], "properties": told}
 
 
-def _plain(schema: Schema) -> Schema:
+def _plain(part: Schema) -> Schema:
     """Without the titles that are but the names of properties, and without the defaults that say nothing."""
-
-    def change(part: Schema) -> Schema:
-        noise = {"title": str, "default": type(None)}
-        return {key: value for key, value in part.items() if not isinstance(value, noise.get(key, ()))}
-
-    return _mapped(schema, change)
-
-
-def _inlined(schema: Schema, named: Schema) -> Schema:
-    """With what has a name in the code only, a pattern or a range, written where it is used."""
-
-    def change(part: Schema) -> Schema:
-        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
-        if name not in named or "properties" in named[name]:
-            return part
-        return change(named[name]) | {key: value for key, value in part.items() if key != "$ref"}
-
-    return _mapped(schema, change)
+    noise = {"title": str, "default": type(None)}
+    return {key: value for key, value in part.items() if not isinstance(value, noise.get(key, ()))}
 
 
 def _moved(schema: Schema, name: str) -> Schema:

@@ -4,33 +4,47 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SkipValidation
 
-from loom_core.notations.parts import (
+from loom_core.notations.document import (
     MAX_STAGES,
+    Document,
     Identifier,
     Name,
     Part,
-    PipelineName,
     Retry,
     Seconds,
     Text,
-    Version,
+    Undo,
+    Unit,
+    Worker,
 )
-from loom_core.notations.routes import Undo, Worker
-from loom_core.pipelines.plan import OnError, Strategy
+from loom_core.pipelines.plan import Strategy
 
 MAX_CONCURRENCY = 10_000
 MAX_RATE = 10_000
 
 type Reach = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
-type Mode = Literal["single", "scatter", "gather"]
 
 
 class Rate(Part):
+    """How many calls may start.
+
+    calls: How many calls.
+    per: In which time.
+    """
+
     calls: Annotated[float, Field(gt=0, le=60 * MAX_RATE)]
     per: Literal["second", "minute"] = "second"
 
 
 class Config(Part):
+    """Limits of a stage.
+
+    concurrency: How many items are in flight at a time, over the whole stage, exactly.
+    rateLimit: How many calls may start: a number a second, or `calls` per `second` or `minute`.
+    timeout: Seconds, all attempts and waits included.
+    retryPolicy: How often and when a failed call is tried again.
+    """
+
     concurrency: Reach | None = None
     rate_limit: Annotated[float, Field(gt=0, le=MAX_RATE)] | Rate | None = None
     timeout: Seconds | None = None
@@ -45,17 +59,40 @@ class Config(Part):
 
 
 class ExecutorConfig(Part):
+    """How items become calls.
+
+    maxParallel: As `concurrency`; where both are set, the smaller counts.
+    batchSize: How many items go into one call.
+    """
+
     max_parallel: Reach | None = None
     batch_size: Annotated[int, Field(ge=1, le=250)] = 1
 
 
 class Scatter(Part):
+    """A call for each item.
+
+    input: An expression that gives the list of items, or the list.
+    as: The name of the item in expressions.
+    condition: An expression; items for which it does not hold are skipped.
+    """
+
     input: str | list[Any]
     item: Identifier = Field(default="item", alias="as")
     condition: str | None = None
 
 
 class Gather(Part):
+    """What other stages gave.
+
+    stage: The stage that is gathered.
+    stages: The stages that are gathered, in this order.
+    from: The stages that are gathered, by names of their own.
+    strategy: `concat`: one list; `object`: by name; `merge`: deeply, the last wins; `custom`.
+    combine: How outputs become one before an activity or actor gets them.
+    reducer: The registered function that combines them.
+    """
+
     stage: Name | None = None
     stages: Annotated[list[Name], Field(min_length=1, max_length=MAX_STAGES)] | None = None
     sources: Annotated[dict[Identifier, Name], Field(min_length=1, max_length=MAX_STAGES)] | None = Field(
@@ -66,34 +103,41 @@ class Gather(Part):
     reducer: Name | None = None
 
 
-class Stage(Part):
+class Stage(Unit):
+    """One stage.
+
+    name: Unique; one with a dash is written `$.stages['list-files']` in expressions.
+    description: For people.
+    mode: `single`: one call; `scatter`: a call for each item; `gather`: what other stages gave.
+    agent: The agent that does the work, or a choice among several.
+    strategy: A label, or an expression that gives one: which strategy the target is to take.
+    scatter: The items, and which of them are called for.
+    gather: Which stages, and how their outputs become one.
+    after: Stages to wait for, beyond those that are referred to.
+    config: Limits, and what happens when a call fails.
+    executorConfig: How items become calls.
+    onTimeout: What happens when time runs out.
+    compensation: What undoes the work when the run fails or is cancelled later.
+    """
+
     name: Name
     description: Text = ""
-    mode: Mode = "single"
-    activity: Worker | None = None
-    actor: Worker | None = None
+    mode: Literal["single", "scatter", "gather"] = "single"
     agent: Worker | None = None
-    pipeline: Worker | None = None
     strategy: Annotated[str, Field(min_length=1)] | None = None
-    actor_id: Any = None
-    input: Any = None
     scatter: Scatter | None = None
     gather: Gather | None = None
     after: list[Name] | None = None
     config: Config = Config()
     executor_config: ExecutorConfig = ExecutorConfig()
-    on_error: OnError = "fail"
     on_timeout: Literal["fail", "skip"] = "fail"
     compensation: SkipValidation[Undo | None] = None
 
 
-class Pipeline(Part):
-    """The document; its stages are checked one by one, so that a fault in one does not hide another's."""
+class Pipeline(Document):
+    """A pipeline of stages, which start when those that they refer to are done.
 
-    name: PipelineName
-    version: Version = ""
-    description: Text = ""
-    input: dict[str, Any] | bool | None = None
-    timeout: Seconds | None = None
+    stages: 1 to 100 stages; each starts when those that it refers to are done.
+    """
+
     stages: Annotated[list[SkipValidation[Stage]], Field(min_length=1, max_length=MAX_STAGES)]
-    output: Any = None

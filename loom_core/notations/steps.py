@@ -3,33 +3,30 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import AfterValidator, ConfigDict, Field, SkipValidation
 
 from loom_core.notations.checks import list_at
-from loom_core.notations.parts import (
+from loom_core.notations.document import (
+    MAX_NESTING,
     MAX_SECONDS,
     MAX_STAGES,
+    Document,
     Identifier,
     Name,
-    Part,
-    PipelineName,
     Retry,
-    Text,
-    Version,
+    Undo,
+    Unit,
+    Worker,
 )
-from loom_core.notations.routes import Undo, Worker
-from loom_core.pipelines.plan import OnError
 from loom_core.wire.json import Json
 
-MAX_DEPTH = 16
 MAX_ROUNDS = 1_000_000
 
-type Duration = Annotated[float, Field(gt=0, le=1_000 * MAX_SECONDS)]
+type Duration = Annotated[float, Field(gt=0, le=1_000 * MAX_SECONDS), AfterValidator(lambda ms: ms / 1_000)]
+"""In milliseconds as it is written, in seconds as it is read."""
 type Steps = Annotated[list[SkipValidation["Step"]], Field(max_length=MAX_STAGES)]
 type Type = Literal["activity", "agent", "actor", "pipeline", "parallel", "condition", "wait", "loop"]
 
-CALLS = {"activity": "activity", "agent": "agentType", "actor": "actor", "pipeline": "pipeline"}
-"""Under which key a step of a type names what does its work."""
 COMMON = frozenset({"type", "id", "output"})
 TIMED = frozenset({"timeout", "onTimeout", "onError"})
 CALLED = TIMED | {"input", "retry", "compensation"}
@@ -71,21 +68,39 @@ def _by_type(schema: dict[str, Any]) -> None:
     ]
 
 
-class Step(Part):
-    """A step of any type; `KEYS` and `REQUIRED` say what belongs to which."""
+class Step(Unit):
+    """A step of any type; `KEYS` and `REQUIRED` say what belongs to which.
+
+    type: What kind of step it is.
+    id: What the step is called in progress and errors; unique.
+    output: The name of the step's output in later expressions.
+    name: The activity that does the work.
+    agentType: The agent that does the work, or a choice among several.
+    branches: Lists of steps that run side by side.
+    if: An expression that decides between `then` and `else`.
+    then: The steps if it holds.
+    else: The steps if it does not.
+    event: The name of the event that is waited for; its payload is the output.
+    duration: Milliseconds to wait.
+    over: A list, or an expression that gives one: a round for each item.
+    while: An expression: a round as long as it holds before it.
+    times: How many rounds.
+    as: The name of the item in expressions.
+    maxIterations: How many rounds at most; -1 is without a limit.
+    steps: The steps of a round.
+    timeout: Milliseconds, all attempts and waits included.
+    onTimeout: What happens when time runs out.
+    retry: How often and when a failed call is tried again.
+    compensation: What undoes the work when the run fails or is cancelled later.
+    """
 
     model_config = ConfigDict(json_schema_extra=_by_type)
 
     type: Type
     id: Name | None = None
     output: Identifier | None = None
-    activity: Worker | None = None
     name: Worker | None = None
     agent_type: Worker | None = None
-    actor: Worker | None = None
-    actor_id: Any = None
-    pipeline: Worker | None = None
-    input: Any = None
     branches: Annotated[list[Steps], Field(min_length=1, max_length=MAX_STAGES)] | None = None
     test: str | bool | None = Field(default=None, alias="if")
     then: Steps | None = None
@@ -100,21 +115,19 @@ class Step(Part):
     steps: Annotated[Steps, Field(min_length=1)] | None = None
     timeout: Duration | None = None
     on_timeout: Literal["fail", "continue"] | Steps = "fail"
-    on_error: OnError = "fail"
     retry: Retry | None = None
     compensation: SkipValidation[Undo | None] = None
 
 
-class Workflow(Part):
-    """The document; its steps are checked one by one, so that a fault in one does not hide another's."""
+class Workflow(Document):
+    """A pipeline of steps.
 
-    name: PipelineName
-    version: Version = ""
-    description: Text = ""
-    input: dict[str, Any] | bool | None = None
+    timeout: Milliseconds for the whole run.
+    steps: The steps, one after the other.
+    """
+
     timeout: Duration | None = None
     steps: Annotated[Steps, Field(min_length=1)]
-    output: Any = None
 
 
 def every_step(steps: Sequence[Json], path: str, depth: int = 1) -> Iterator[tuple[str, Json]]:
@@ -122,7 +135,7 @@ def every_step(steps: Sequence[Json], path: str, depth: int = 1) -> Iterator[tup
     for index, draft in enumerate(steps):
         here = f"{path}[{index}]"
         yield here, draft
-        for place, inner in lists_in(draft) if depth < MAX_DEPTH else ():
+        for place, inner in lists_in(draft) if depth < MAX_NESTING else ():
             yield from every_step(inner, f"{here}.{place}", depth + 1)
 
 

@@ -55,12 +55,11 @@ def check_step(checks: Checks, draft: Json, path: str) -> None:
     known = COMMON.union(*KEYS.values())
     for key in draft.keys() & known - KEYS[kind] - COMMON:
         checks.refuse(f"{path}.{key}", f"does not belong to a step of the type {kind!r}")
-    for first, *others in REQUIRED[kind]:
-        given = [key for key in (first, *others) if at(draft, key) is not None]
-        if not given:
-            checks.refuse(f"{path}.{first}", "is required" + "".join(f", or {other}" for other in others))
-        for key in given[1:]:
-            checks.refuse(f"{path}.{key}", f"there is {given[0]} already, and one of them is enough")
+    for group in REQUIRED[kind]:
+        missing = f"is required{''.join(f', or {key}' for key in group[1:])}"
+        checks.one_of(
+            draft, path, group, missing=missing, double="there is {} already, and one of them is enough"
+        )
     _check_together(checks, draft, path)
 
 

@@ -5,20 +5,27 @@ that has steps for its timeout does, in a hidden stage that has the output of th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from loom_core.errors import InvalidError
 from loom_core.expressions.parse import parse, parse_value
 from loom_core.notations import steps as definition
 from loom_core.notations.checks import at, closed_fields, list_at, text_at
-from loom_core.notations.parts import MAX_STAGES
-from loom_core.notations.routes import read_compensation
+from loom_core.notations.document import MAX_NESTING, MAX_STAGES
+from loom_core.notations.routes import read_call, read_compensation
 from loom_core.notations.steps_check import Scope, StepChecks, check_step
-from loom_core.notations.steps_work import read_call_of, read_loop, read_wait
-from loom_core.pipelines.plan import Block, Gate, Loop, Parallel, Plan, Stage, Value, Work
-from loom_core.wire.json import Json, JsonObject, digest
+from loom_core.pipelines.plan import Block, Gate, Kind, Loop, Parallel, Plan, Stage, Value, Wait, Work
+from loom_core.wire.json import Json, JsonObject
+
+DEFAULT_ROUNDS = 1_000
+CALLS: Mapping[str, Mapping[str, Kind]] = {
+    "activity": {"activity": "activity", "name": "activity"},
+    "agent": {"agentType": "agent"},
+    "actor": {"actor": "actor"},
+    "pipeline": {"pipeline": "pipeline"},
+}
+"""Under which keys a step of a type names what does its work."""
 
 
 def compile_steps(document: JsonObject) -> Plan:
@@ -41,40 +48,27 @@ class _Way:
 
 class _Compiler:
     def __init__(self, document: JsonObject) -> None:
-        self.document = document
+        self.document, self.checks = document, StepChecks()
+        self.workflow = self.checks.shape(definition.Workflow, document, "$")
         every = list(definition.every_step(list_at(document, "steps"), "$.steps"))
         self.names = {path: text_at(draft, "id") or f"step-{n}" for n, (path, draft) in enumerate(every, 1)}
         properties = at(document.get("input"), "properties")
-        self.checks = StepChecks(
-            elsewhere=set(self.names.values()),
-            fields=closed_fields(document.get("input")),
-            declared=properties if isinstance(properties, dict) else (),
-            outputs={text_at(draft, "output"): path for path, draft in reversed(every)},
-        )
+        self.checks.elsewhere = set(self.names.values())
+        self.checks.fields = closed_fields(document.get("input"))
+        self.checks.declared = properties if isinstance(properties, dict) else ()
+        self.checks.outputs = {text_at(draft, "output"): path for path, draft in reversed(every)}
 
     def plan(self) -> Plan:
-        workflow = self.checks.shape(definition.Workflow, self.document, "$")
         if len(self.names) > MAX_STAGES:
             self.checks.refuse("$.steps", f"has {len(self.names)} steps; at most {MAX_STAGES} are allowed")
-        self.checks.refuse_doubles([*self.names.values()], [*self.names], "id")
+            self.checks.passed(self.workflow)
+        self.checks.refuse_doubles(self.names, "id")
         scope = Scope()
         stages = self._row(list_at(self.document, "steps"), "$.steps", _Way(scope))
         self.checks.enter(scope)
-        output = self.checks.read(self.document.get("output"), "$.output", set())
-        if self.checks.problems or workflow is None:
-            raise InvalidError(self.checks.problems)
-        return Plan(
-            name=workflow.name,
-            version=digest(self.document),
-            description=workflow.description,
-            input_schema=workflow.input,
-            stages=stages,
-            output=output,
-            warnings=tuple(self.checks.warnings),
-            label=workflow.version,
-            timeout=workflow.timeout and workflow.timeout / 1_000,
-            notation="steps",
-        )
+        output = self.checks.read(self.document, "$", "output")
+        workflow = self.checks.passed(self.workflow)
+        return workflow.plan(self.document, stages, output, warnings=self.checks.warnings, notation="steps")
 
     def _row(self, drafts: Sequence[Json], path: str, way: _Way) -> Block:
         """Steps one after the other; the last stage has the output of them all."""
@@ -82,7 +76,7 @@ class _Compiler:
         for index, draft in enumerate(drafts):
             place = f"{path}[{index}]"
             if place not in self.names:
-                self.checks.refuse(place, f"nested deeper than {definition.MAX_DEPTH} levels")
+                self.checks.refuse(place, f"nested deeper than {MAX_NESTING} levels")
                 break
             before = made[-1].name if made else way.before
             made += self._step(draft, place, _Way(way.scope, way.gates, before))
@@ -96,7 +90,7 @@ class _Compiler:
             return self._condition(draft, path, way)
         work = self._work(draft, path, way.scope)
         self._bind(draft, path, way.scope)
-        undo = read_compensation(self.checks, at(draft, "compensation"), f"{path}.compensation", set())
+        undo = read_compensation(self.checks, draft, path, set())
         late, inside = self._side(draft, "onTimeout", path, way, "timeout")
         way.scope.learn(inside)
         if written is None or work is None:
@@ -108,7 +102,7 @@ class _Compiler:
             after=way.after,
             gates=way.gates,
             output=written.output,
-            timeout=written.timeout and written.timeout / 1_000,
+            timeout=written.timeout,
             on_timeout=_on_timeout(written),
             retry=written.retry and written.retry.policy,
             on_error=written.on_error,
@@ -117,7 +111,7 @@ class _Compiler:
         return (stage, *late, _join(stage, late, (stage,))) if late else (stage,)
 
     def _condition(self, draft: Json, path: str, way: _Way) -> Sequence[Stage]:
-        test = self.checks.read(at(draft, "if"), f"{path}.if", set(), bare=True)
+        test = self.checks.read(draft, path, "if", bare=True)
         way.scope.steps.add(self.names[path])
         yes, known = self._side(draft, "then", path, way, "true")
         no, otherwise = self._side(draft, "else", path, way, "false")
@@ -142,9 +136,18 @@ class _Compiler:
             case "loop":
                 return self._loop(draft, path, scope)
             case "wait":
-                return read_wait(self.checks, draft, path)
-            case kind:
-                return read_call_of(self.checks, kind, draft, path)
+                return self._wait(draft, path)
+            case kind if kind in CALLS:
+                return read_call(self.checks, draft, path, set(), keys=CALLS[kind])
+            case _:
+                return None
+
+    def _wait(self, draft: Json, path: str) -> Wait | None:
+        event = self.checks.read(draft, path, "event")
+        seconds = self.checks.read(draft, path, "duration", bare=True)
+        if seconds is not None:
+            seconds = self.checks.parse(at(draft, "duration"), f"{path}.duration", "({}) / 1000")
+        return Wait(event=event, seconds=seconds) if event or seconds else None
 
     def _side(self, draft: Json, key: str, path: str, way: _Way, branch: str) -> tuple[Block, Scope]:
         """The steps of one way that a step can take, and what is known at their end."""
@@ -158,21 +161,21 @@ class _Compiler:
         made: list[Block] = []
         for place, steps in definition.lists_in(draft):
             if place.startswith("branches"):
-                here = f"{path}.{place}"
-                self._refuse_rebound(steps, here, bound)
+                bound |= self._bound(steps, f"{path}.{place}", bound)
                 insides.append(scope.copy())
-                made.append(self._row(steps, here, _Way(insides[-1])))
+                made.append(self._row(steps, f"{path}.{place}", _Way(insides[-1])))
         scope.learn(*insides)
         return Parallel(branches=tuple(made))
 
-    def _refuse_rebound(self, steps: Sequence[Json], path: str, bound: dict[str, str]) -> None:
-        """Refuse names that another branch binds too: which of them was last would be chance."""
-        every = list(definition.every_step(steps, path))
-        for place, step in every:
-            name = text_at(step, "output")
-            if name in bound:
-                self.checks.refuse(f"{place}.output", f"{name!r} is bound by {bound[name]}, beside this")
-        bound |= {name: place for place, step in every if (name := text_at(step, "output"))}
+    def _bound(self, steps: Sequence[Json], path: str, beside: Mapping[str, str]) -> Mapping[str, str]:
+        """The names that a branch binds; what one beside it binds too is refused."""
+        found: dict[str, str] = {}
+        for place, step in definition.every_step(steps, path):
+            if name := text_at(step, "output"):
+                found[name] = place
+            if name in beside:
+                self.checks.refuse(f"{place}.output", f"{name!r} is bound by {beside[name]}, beside this")
+        return found
 
     def _loop(self, draft: Json, path: str, scope: Scope) -> Loop | None:
         inside = scope.copy()
@@ -184,11 +187,29 @@ class _Compiler:
             if item and text_at(step, "output") == item:
                 self.checks.refuse(f"{place}.output", f"{item!r} is the item of {path}")
         inside.names.add(item)
-        loop = read_loop(self.checks, draft, path, scope, inside)
+        self.checks.enter(scope)
+        items = self.checks.read(draft, path, "over", bare=True)
+        count = self.checks.read(draft, path, "times", bare=True)
+        self.checks.enter(inside)
+        condition = self.checks.read(draft, path, "while", bare=True)
         body = self._row(list_at(draft, "steps"), f"{path}.steps", _Way(inside.copy()))
         inside.names.discard(item)
         scope.learn(inside)
-        return loop(body)
+        limit = at(draft, "maxIterations")
+        if not isinstance(limit, int):
+            limit = DEFAULT_ROUNDS if condition else definition.MAX_ROUNDS if count else None
+        if count is not None:
+            condition = self.checks.parse(at(draft, "times"), f"{path}.times", "$.loop.index < ({})")
+        if not body:
+            return None
+        return Loop(
+            body=body,
+            items=items,
+            item=item or "item",
+            condition=condition,
+            limit=None if limit == -1 else limit,
+            collect=at(draft, "while") is None,
+        )
 
     def _bind(self, draft: Json, path: str, scope: Scope) -> None:
         """What this step leaves is known from here on."""

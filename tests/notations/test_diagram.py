@@ -173,3 +173,15 @@ def test_no_name_can_break_out_of_its_label(name, target, label):
     assert first == "flowchart TD"
     assert len(rest) == 6
     assert [line for line in rest if not LINE.fullmatch(line)] == []
+
+
+def test_a_stage_that_follows_another_of_its_way_is_led_to_from_there():
+    echo = {"type": "activity", "activity": "a"}
+    steps = [{"type": "condition", "if": "$.x", "then": [echo, echo]}]
+
+    assert mermaid(parse({"name": "x", "steps": steps})).splitlines()[5:] == [
+        '  s0 -->|"true"| s1',
+        "  s1 --> s2",
+        "  s0 --> s3",
+        "  s2 --> s3",
+    ]

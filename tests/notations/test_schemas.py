@@ -8,8 +8,7 @@ from hypothesis import given, settings
 
 from loom_core.errors import InvalidError
 from loom_core.notations import parse
-from loom_core.notations.schema_words import WORDS
-from loom_core.notations.schemas import schemas, written
+from loom_core.notations.schemas import WORDS, schemas, written
 from tests.notations.test_graph_properties import GRAPHS, WHOLE
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ import pytest
 from loom_core.expressions.evaluate import MAX_STEPS
 from loom_core.expressions.parse import MAX_LENGTH, MAX_NESTING, MAX_NODES, MAX_TEMPLATE, parse_template
 from loom_core.expressions.parse import parse as parse_expression
-from loom_core.notations import parse, pipeline_program, routes, steps
+from loom_core.notations import document, parse, pipeline_program, steps
 from loom_core.notations import stages as definition
-from loom_core.notations.parts import Part
+from loom_core.notations.document import Part
 from loom_core.testing import Bench
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -74,7 +74,7 @@ def keys_of(*modules):
 
 
 @pytest.mark.parametrize(
-    ("page", "modules"), [(PIPELINES, (definition, routes)), (STEPS, (steps,))], ids=["stages", "steps"]
+    ("page", "modules"), [(PIPELINES, (definition, document)), (STEPS, (steps,))], ids=["stages", "steps"]
 )
 def test_every_key_of_a_definition_is_on_the_page(page, modules):
     assert {key for key in keys_of(*modules) if not re.search(rf"[`.\"]{key}\b", page)} == set()

@@ -3,61 +3,50 @@
 from collections.abc import Collection, Iterable, Mapping
 
 type Edges = Mapping[str, Collection[str]]
-"""Where one gets from each vertex; every vertex is a key."""
+"""Where one gets from each vertex; every vertex is a key. No way is longer than there are stages."""
 
 
-def reachable(edges: Edges, starts: Iterable[str]) -> set[str]:
-    """Where one gets from the starts in any number of steps; these are part of it."""
-    found: set[str] = set()
+def reachable(edges: Edges, starts: Iterable[str], but: Collection[str] = ()) -> set[str]:
+    """Where one gets from the starts in any number of steps, and these, `but` never over some."""
+    found = set(but)
     pending = list(starts)
     while pending:
         vertex = pending.pop()
         if vertex not in found:
             found.add(vertex)
             pending.extend(edges[vertex])
-    return found
+    return found.difference(but)
 
 
-def components(edges: Edges) -> list[list[str]]:
-    """The strongly connected components: vertices that can be reached from each other."""
+def circles(edges: Edges) -> list[list[str]]:
+    """Those of the strongly connected components that have an edge, each in the order of its vertices."""
     back: dict[str, list[str]] = {vertex: [] for vertex in edges}
-    for vertex, targets in edges.items():
+    for source, targets in edges.items():
         for target in targets:
-            back[target].append(vertex)
-    left = set(edges)
+            back[target].append(source)
     found: list[list[str]] = []
-    for start in reversed(_finished(edges)):
-        here: set[str] = set()
-        pending = [start] if start in left else []
-        while pending:
-            vertex = pending.pop()
-            if vertex in left:
-                left.discard(vertex)
-                here.add(vertex)
-                pending.extend(back[vertex])
-        if here:
-            found.append([vertex for vertex in edges if vertex in here])
+    done: set[str] = set()
+    for vertex in reversed(_left(edges)):
+        here = reachable(back, [vertex], done)
+        done |= here
+        if len(here) > 1 or (here and vertex in edges[vertex]):
+            found.append([other for other in edges if other in here])
     return found
 
 
-def _finished(edges: Edges) -> list[str]:
+def _left(edges: Edges) -> list[str]:
     """The vertices in the order in which a walk in depth leaves them."""
     order: list[str] = []
     seen: set[str] = set()
-    for start in edges:
-        if start in seen:
-            continue
-        seen.add(start)
-        way = [(start, iter(edges[start]))]
-        while way:
-            vertex, targets = way[-1]
-            target = next((other for other in targets if other not in seen), None)
-            if target is None:
+
+    def walk(vertices: Collection[str]) -> None:
+        for vertex in vertices:
+            if vertex not in seen:
+                seen.add(vertex)
+                walk(edges[vertex])
                 order.append(vertex)
-                way.pop()
-            else:
-                seen.add(target)
-                way.append((target, iter(edges[target])))
+
+    walk(edges)
     return order
 
 
