@@ -221,6 +221,8 @@ class _Execution:
         self._end(self.outcome)
 
     def start(self, step: c.Step, done: Done, group: "_Group") -> None:
+        if isinstance(self.outcome, c.ContinueAsNew):
+            return
         match step:
             case GeneratorType():
                 self._branch(step, done, group)

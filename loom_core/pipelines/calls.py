@@ -21,6 +21,9 @@ from loom_core.wire.commands import (
 )
 from loom_core.wire.json import Json, JsonObject
 
+type Chains = Mapping[str, Sequence[Target]]
+"""The targets to try one after the other, by label."""
+
 type Item = Sequence[Any]
 """An item's place in the scatter's list and the input of its call; then, perhaps, its label and its actor."""
 
@@ -34,15 +37,15 @@ type Report = Callable[[int, int], Publish]
 class Calls:
     """What the calls of one stage have in common.
 
-    `seed` begins their keys, which differ from those of other stages and runs. `chains` are the targets to
-    try one after the other, by label; `on` is Route's `fallback_on`. `run` has what called pipelines need:
-    the run's id and the library. With `stop` the first failure ends a scatter, else failures are outcomes.
-    `rate` is how many calls may start in a second, `following` when the next may, in seconds of the epoch.
+    `seed` begins their keys, which differ from those of other stages and runs. `on` is Route's `fallback_on`.
+    `run` has what called pipelines need: the run's id and the library. With `stop` the first failure ends a
+    scatter, else failures are outcomes. `rate` is how many calls may start in a second, `following` when the
+    next may, in seconds of the epoch.
     """
 
     stage: str
     seed: str
-    chains: Mapping[str, Sequence[Target]]
+    chains: Chains
     on: Sequence[str] = ()
     retry: RetryPolicy | None = None
     run: JsonObject = field(default_factory=dict[str, Json])

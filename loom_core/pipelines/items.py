@@ -1,6 +1,6 @@
 """A scatter: which items are called for, and what has become of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -8,17 +8,16 @@ from typing import Any
 
 from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError
 from loom_core.expressions.evaluate import kind
-from loom_core.pipelines.calls import Calls, Item, Outcome
+from loom_core.pipelines.calls import Calls, Chains, Item, Outcome
 from loom_core.pipelines.lanes import INLINE, scatter
-from loom_core.pipelines.plan import Scatter, Stage, Target
+from loom_core.pipelines.plan import Scatter, Stage
 from loom_core.pipelines.routes import chain, label_of
-from loom_core.pipelines.session import LIMIT, Session
+from loom_core.pipelines.scope import actor_id, evaluate
+from loom_core.pipelines.session import Session
 from loom_core.wire.commands import Program
 from loom_core.wire.json import Json, JsonObject
 
 MAX_ITEMS = 1_000_000
-
-type Chains = Mapping[str, Sequence[Target]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ def scattered(
         raise failures[0][1]
     calls = calls_of(picked.chains)
     calls.batch_size, calls.rate, calls.stop = how.batch_size, how.rate, stage.on_error == "fail"
-    inline = max(0, min(INLINE, LIMIT - session.steps))
-    session.steps += len(picked.items) if len(picked.items) <= inline else LIMIT
+    inline = min(INLINE, session.room)
+    session.steps += len(picked.items) if len(picked.items) <= inline else session.room
     report = partial(session.progress.count, shown)
     outcomes: list[Outcome] = yield from scatter(calls, picked.items, how.concurrency, report, inline)
     indices = (item[0] for item in picked.items)
@@ -83,8 +82,7 @@ def _pick(stage: Stage, how: Scatter, scope: JsonObject, seed: str) -> _Picked:
                 continue
             label = label_of(route, scope, f"{seed}/{index}")
             labels.add(label)
-            actor = None if call.actor is None else str(call.actor.evaluate(scope))
-            items.append((index, taken, label, actor))
+            items.append((index, taken, label, actor_id(call.actor, scope, f"{stage.path}.actorId")))
         except InvalidError as error:
             failures.append((index, StepFailedError(f"{stage.name}[{index}]", "InvalidError", str(error))))
     chosen = labels if is_plain else labels - {""}
@@ -94,10 +92,7 @@ def _pick(stage: Stage, how: Scatter, scope: JsonObject, seed: str) -> _Picked:
 
 def _items(stage: Stage, how: Scatter, scope: JsonObject) -> list[Any]:
     path = f"{stage.path}.scatter.input"
-    try:
-        found = how.items.evaluate(scope)
-    except InvalidError as error:
-        raise InvalidError([Problem(path + p.path[1:], p.message) for p in error.problems]) from None
+    found = evaluate(how.items, scope, path)
     if not isinstance(found, list) or len(found) > MAX_ITEMS:
         given = f"{len(found):,} items" if isinstance(found, list) else kind(found)
         raise InvalidError(

@@ -8,6 +8,8 @@ from loom_core.pipelines.plan import Loop, Stage
 from loom_core.pipelines.scope import Here, evaluate
 from loom_core.wire.json import Json, JsonObject
 
+MAX_OUTPUTS = 1_000_000
+
 type ScopeOf = Callable[[Here], JsonObject]
 
 
@@ -16,12 +18,13 @@ class Rounds:
 
     def __init__(self, stage: Stage, how: Loop, state: dict[str, Any], here: Here, scope_of: ScopeOf) -> None:
         self._stage, self._how, self._state, self._here, self._scope_of = stage, how, state, here, scope_of
-        if not state:
-            state.update(index=0, begun=-1, outputs=[])
         if how.items is not None and "items" not in state:
             state["items"] = evaluate(how.items, scope_of(here), f"{stage.path}.over")
             if not isinstance(state["items"], list):
+                del state["items"]
                 raise InvalidError([Problem(f"{stage.path}.over", "gives no list")])
+        if "index" not in state:
+            state.update(index=0, begun=False, outputs=[])
 
     @property
     def here(self) -> Here:
@@ -36,18 +39,18 @@ class Rounds:
         outputs = self._state["outputs"]
         return outputs if self._how.collect else next(iter(outputs), None)
 
-    def resumed(self) -> bool:
-        """Whether this round had begun already, before the run continued as new; from now on it has."""
-        resumed = self._state["begun"] == self._state["index"]
-        self._state["begun"] = self._state["index"]
-        return resumed
+    @property
+    def is_under_way(self) -> bool:
+        """Whether this round had begun already, before the run continued as new."""
+        return self._state["begun"]
 
-    def has_next(self, *, stopping: bool) -> bool:
-        """Whether there is a round to run. Raises StepFailedError for one too many, if the loop is strict."""
+    def begin(self) -> None:
+        self._state["begun"] = True
+
+    def has_next(self) -> bool:
+        """Whether there is another round. Raises StepFailedError for one too many, if the loop is strict."""
         how, index = self._how, self._state["index"]
-        if self._state["begun"] == index:
-            return True
-        if stopping or (how.items is not None and index >= len(self._state["items"])):
+        if how.items is not None and index >= len(self._state["items"]):
             return False
         if how.condition is not None:
             scope = self._scope_of(self.here)
@@ -62,9 +65,15 @@ class Rounds:
 
     def end(self, output: Json) -> bool:
         """Take the output of the round; the result is whether the loop may go on."""
-        scope, how = self._scope_of(self.here), self._how
+        state, how = self._state, self._how
+        again = how.again is None or evaluate(
+            how.again, self._scope_of(self.here), f"{self._stage.path}.while"
+        )
         if not how.collect:
-            self._state["outputs"].clear()
-        self._state["outputs"].append(output)
-        self._state["index"] += 1
-        return how.again is None or bool(evaluate(how.again, scope, f"{self._stage.path}.while"))
+            state["outputs"].clear()
+        elif len(state["outputs"]) >= MAX_OUTPUTS:
+            message = f"a list of more than {MAX_OUTPUTS:,} outputs is not kept"
+            raise StepFailedError(self._stage.name, "LoopLimitError", message)
+        state["outputs"].append(output)
+        state.update(index=state["index"] + 1, begun=False)
+        return bool(again)

@@ -1,17 +1,22 @@
 """How far a run is, stage by stage, as a small document that is published whenever it changes."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from loom_core.wire.commands import Publish
-from loom_core.wire.json import Json, JsonObject
+from loom_core.wire.json import Json, JsonObject, dump
 
 type Status = Literal["pending", "running", "completed", "failed", "skipped", "cancelled"]
 
-MAX_MESSAGE = 200
-MAX_NOTES = 20
+MAX_MESSAGE: Final = 200
+MAX_NOTES: Final = 20
+MAX_SIZE: Final = 15_500
+"""Characters of what is published, about: of 16 KB."""
+_STAGE_SIZE: Final = 160
+"""Characters of a stage whose numbers are large, without its name and its error."""
 
-_PENDING: dict[str, Json] = {
+_OVER: Final = ("completed", "skipped")
+_PENDING: Final[dict[str, Any]] = {
     "status": "pending",
     "done": 0,
     "total": 0,
@@ -26,53 +31,128 @@ _PENDING: dict[str, Json] = {
 class Progress:
     """Counts publications in `seq`; `started`, `finished` and `at` say at which of them a stage changed.
 
-    `document` is what was published last, and what a later execution of the same run begins with.
+    `kept` is what a later execution of the same run begins with.
     """
 
-    def __init__(self, stages: Iterable[str], document: JsonObject) -> None:
-        self.document = document
-        shown: Any = document.get("stages", {})
-        self._stages: dict[str, JsonObject] = {name: shown.get(name, _PENDING) for name in stages} | shown
-        self._seq: Any = document.get("seq", 0)
+    def __init__(self, stages: Iterable[str], kept: JsonObject) -> None:
+        shown: Any = kept.get("stages", {})
+        self._stages: dict[str, dict[str, Any]] = {name: shown.get(name, _PENDING) for name in stages} | shown
+        before: Any = kept.get("before", {})
+        self._before: dict[str, dict[str, Any]] = dict(before)
+        """What stages in loops had come to when the round before was over."""
+        notes: Any = kept.get("notes", {})
+        self._notes: dict[str, Json] = dict(notes)
+        self._seq: Any = kept.get("seq", 0)
+
+    @property
+    def kept(self) -> JsonObject:
+        return {"stages": self._stages, "before": self._before, "notes": self._notes, "seq": self._seq}
 
     def start(
         self, stage: str, total: int, skipped: int = 0, failed: int = 0, *, again: bool = False
     ) -> Publish:
-        """A stage begins; `again`, in a further round of a loop, so that its counts go on."""
-        before: Any = self._stages[stage] if again and stage in self._stages else _PENDING
-        counts = {"total": total, "skipped": skipped, "failed": failed}
-        grown = {key: before[key] + more for key, more in counts.items()}
-        self._stages[stage] = {**_PENDING, "done": before["done"]}
+        """A stage begins; `again`, in a loop, so that its counts go on from those of the rounds before.
+
+        A round that is begun anew, after a failure or in a further execution, counts once.
+        """
+        now = self._stages.get(stage, _PENDING)
+        if now["status"] in _OVER:
+            self._before[stage] = now
+        before: dict[str, Any] = self._before.get(stage, _PENDING) if again else _PENDING
+        counts = {"done": 0, "total": total, "skipped": skipped, "failed": failed}
+        grown: dict[str, Json] = {key: before[key] + more for key, more in counts.items()}
+        self._stages[stage] = _PENDING
         return self._change(stage, status="running", started=self._seq + 1, **grown)
 
     def count(self, stage: str, done: int, failed: int) -> Publish:
-        now: Any = self._stages[stage]
+        now = self._stages[stage]
         return self._change(stage, done=now["done"] + done, failed=now["failed"] + failed)
 
-    def end(self, stage: str, status: Status, done: int = 0, failed: int = 0, error: Json = None) -> Publish:
-        now: Any = self._stages.setdefault(stage, _PENDING)
-        told = {} if error is None else {"error": error}
+    def end(
+        self,
+        stage: str,
+        status: Status,
+        done: int = 0,
+        failed: int = 0,
+        *,
+        error: Mapping[str, Json] | None = None,
+        inner: Sequence[str] = (),
+    ) -> Publish:
+        """A stage has ended, and with it whatever runs in it still; `inner` are the stages of its blocks."""
+        self._cancel((stage, *inner), but=stage)
+        if status in _OVER:
+            # Whatever has become of them, they count: they are not taken up again, but run in another round.
+            for name, shown in self._stages.items():
+                if shown["status"] in ("failed", "cancelled") and is_within(name, (stage, *inner)):
+                    self._before[name] = shown
+        now = self._stages.setdefault(stage, _PENDING)
+        told = {} if error is None else {"error": _brief(error)}
         counts = {"done": now["done"] + done, "failed": now["failed"] + failed}
         return self._change(stage, status=status, finished=self._seq + 1, **counts, **told)
 
-    def note(self, key: str, notes: Iterable[Mapping[str, Json]]) -> Publish:
+    def note(self, key: str, notes: Sequence[Mapping[str, Json]]) -> Publish:
         """Show these under a key of their own; only the first MAX_NOTES of them are kept."""
-        kept = list(map(dict, notes))[:MAX_NOTES]
-        return self._publish({**self.document, key: kept})
+        self._notes[key] = self.bounded(notes)
+        return self._publish()
+
+    @staticmethod
+    def bounded(notes: Sequence[Mapping[str, Json]]) -> list[JsonObject]:
+        """As many as are shown, and as much of their messages."""
+        return [_brief(note) for note in notes[:MAX_NOTES]]
 
     def abandon(self) -> Publish:
         """Nothing goes on any more: what was running has been cancelled."""
-        for name, stage in self._stages.items():
-            if stage["status"] == "running":
+        self._cancel(self._stages)
+        return self._publish()
+
+    def _cancel(self, stages: Iterable[str], but: str = "") -> None:
+        running = [name for name, stage in self._stages.items() if stage["status"] == "running"]
+        for name in running:
+            if name != but and is_within(name, stages):
                 at = self._seq + 1
-                self._stages[name] = {**stage, "status": "cancelled", "finished": at, "at": at}
-        return self._publish(self.document)
+                self._stages[name] = {**self._stages[name], "status": "cancelled", "finished": at, "at": at}
 
     def _change(self, stage: str, **changes: Json) -> Publish:
         self._stages[stage] = {**self._stages[stage], **changes, "at": self._seq + 1}
-        return self._publish(self.document)
+        return self._publish()
 
-    def _publish(self, document: JsonObject) -> Publish:
+    def _publish(self) -> Publish:
         self._seq += 1
-        self.document = {**document, "stages": dict(self._stages), "seq": self._seq}
-        return Publish(self.document)
+        document = {**self._notes, "stages": dict(self._stages), "seq": self._seq}
+        left = MAX_SIZE - (len(dump(self._notes)) if self._notes else 0)
+        if sum(map(_size, self._stages, self._stages.values())) > left:
+            document["stages"] = self._newest(left)
+            document["more"] = len(self._stages) - len(document["stages"])
+        return Publish(document)
+
+    def _newest(self, left: int) -> dict[str, Json]:
+        """As many stages as there is space for: those that changed last, what is running or failed first."""
+        quiet = (*_OVER, "pending")
+        order = sorted(self._stages.items(), key=lambda each: (each[1]["status"] in quiet, -each[1]["at"]))
+        chosen: set[str] = set()
+        for name, stage in order:
+            left -= _size(name, stage)
+            if left < 0:
+                break
+            chosen.add(name)
+        return {name: stage for name, stage in self._stages.items() if name in chosen}
+
+
+def is_within(name: str, stages: Iterable[str]) -> bool:
+    """Whether this is one of these stages, or a stage of a pipeline within one."""
+    return any(name == stage or name.startswith(f"{stage}/") for stage in stages)
+
+
+def _size(name: str, stage: Mapping[str, Any]) -> int:
+    return len(name) + _STAGE_SIZE + (len(dump(stage["error"])) if "error" in stage else 0)
+
+
+def _brief(told: Mapping[str, Json]) -> JsonObject:
+    """The same with its message, or its error's, cut to what is shown."""
+    cut: dict[str, Any] = {}
+    for key, value in told.items():
+        if key == "error" and isinstance(value, Mapping):
+            cut[key] = _brief(value)
+        else:
+            cut[key] = value[:MAX_MESSAGE] if isinstance(value, str) else value
+    return cut

@@ -6,16 +6,13 @@ from typing import Any
 from loom_core import errors
 from loom_core.errors import CancelledError, InvalidError, LoomError, Problem, StepFailedError
 from loom_core.pipelines.calls import Calls, call
-from loom_core.pipelines.interpreter import Interpreter, names_of
+from loom_core.pipelines.interpreter import MOMENTS, Interpreter, names_of
 from loom_core.pipelines.items import described
 from loom_core.pipelines.plan import Plan
+from loom_core.pipelines.scope import Here
 from loom_core.pipelines.session import CANCEL, Session
-from loom_core.resilience.retry import RetryPolicy
-from loom_core.wire.commands import AnyOf, ContinueAsNew, Program, Sleep, Stop, WaitEvent
+from loom_core.wire.commands import AnyOf, ContinueAsNew, Program, Stop, WaitEvent
 from loom_core.wire.json import Json, JsonObject
-
-UNDO = RetryPolicy(max_attempts=5)
-"""How often a compensation is tried that does not say so itself."""
 
 
 def pipeline_program(parse: Callable[[Json], Plan], payload: JsonObject) -> Program:
@@ -31,25 +28,14 @@ def pipeline_program(parse: Callable[[Json], Plan], payload: JsonObject) -> Prog
     plan = parse(payload["definition"])
     session = Session(payload, names_of(plan.stages, shown=True))
     work = Interpreter(
-        parse, session, plan, taken=payload["input"], state=session.state, seed=session.seed
+        parse, session, plan, taken=payload["input"], state=session.state, seed=session.seed, here=Here()
     ).program()
-    output: Json = None
     try:
-        if plan.timeout is not None:
-            work = _within(session, plan, work)
         first, output = yield AnyOf((WaitEvent(CANCEL), session.listen(), work))
         if first == 0:
             raise CancelledError("the run was cancelled")
     except LoomError as error:
-        yield from _give_up(session, error)
-    return output
-
-
-def _within(session: Session, plan: Plan, work: Program) -> Program:
-    left: float = yield from session.remaining("", plan.timeout or 0.0)
-    first, output = yield AnyOf((work, Sleep(left)))
-    if first == 1:
-        raise errors.TimedOutError(f"{plan.name}: not done within {plan.timeout:g} seconds")
+        return (yield from _give_up(session, error))
     return output
 
 
@@ -59,8 +45,17 @@ def _give_up(session: Session, error: LoomError) -> Program:
     if session.active:
         yield Stop(session.seed)
     yield from _compensate(session)
-    session.state["deadlines"] = {}
+    _forget_moments(session.state)
     yield ContinueAsNew({**session.checkpoint(), "failure": _kept(error)})
+
+
+def _forget_moments(state: dict[str, Any]) -> None:
+    """A run that is taken up has new deadlines, and tries the branches again that failed."""
+    state.pop("deadline", None)
+    for under_way in state.get("underWay", {}).values():
+        for key in MOMENTS:
+            under_way.pop(key, None)
+        _forget_moments(under_way.get("inner", {}))
 
 
 def _compensate(session: Session) -> Program:
@@ -72,15 +67,15 @@ def _compensate(session: Session) -> Program:
         entry = saga.pop()
         told.append({"stage": entry["stage"], "status": "running"})
         yield session.progress.note("compensations", told)
-        calls = Calls.from_json(entry["calls"])
-        calls.retry = calls.retry or UNDO
         try:
             if "error" in entry:
                 raise InvalidError(entry["error"])
+            calls = Calls.from_json(entry["calls"])
+            calls.run = session.needed_by(calls.chains)
             yield from call(calls, entry["input"], calls.seed, "", entry["actor"])
-            told[-1] = {"stage": entry["stage"], "status": "completed"}
+            told[-1]["status"] = "completed"
         except LoomError as error:
-            told[-1] = {"stage": entry["stage"], "status": "failed", "error": described(error)}
+            told[-1] |= {"status": "failed", "error": described(error)}
         yield session.progress.note("compensations", told)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from loom_core.errors import InvalidError, Problem
+from loom_core.expressions.evaluate import kind
 from loom_core.expressions.parse import Expression
 from loom_core.wire.json import Json, JsonObject
 
@@ -27,6 +28,16 @@ def evaluate(expression: Expression, scope: JsonObject, path: str) -> Json:
         return expression.evaluate(scope)
     except InvalidError as error:
         raise InvalidError([Problem(path + p.path[1:], p.message) for p in error.problems]) from None
+
+
+def actor_id(expression: Expression | None, scope: JsonObject, path: str) -> str | None:
+    """The id of the actor that is called, if one is given. Raises InvalidError for what is no id."""
+    if expression is None:
+        return None
+    found = evaluate(expression, scope, path)
+    if isinstance(found, bool) or not isinstance(found, str | int | float) or found == "":
+        raise InvalidError([Problem(path, f"gives {kind(found)}, but the id of an actor is text")])
+    return str(found)
 
 
 def captured(key: str, now: float) -> JsonObject:

@@ -245,3 +245,17 @@ def test_a_long_chain_of_instant_steps_needs_no_stack():
         return sum((yield Window((instant(n) for n in range(5_000)), 3)))
 
     assert bench().run(program, {}) == sum(range(5_000))
+
+
+def test_a_program_that_continues_as_new_beside_other_work_does_so_once():
+    def program(payload):
+        if payload:
+            return (yield CallActivity("echo", payload))
+        return (yield All((again(1), again(2))))
+
+    def again(n):
+        yield ContinueAsNew(n)
+
+    bench = Bench({"echo": lambda n: n})
+    assert bench.run(program, 0) == 1
+    assert bench.calls == [("echo", 1)]
