@@ -180,10 +180,10 @@ class Bench:
                 self._wanted[name].remove(done)
                 done(Failed(TimedOutError(f"{name}: no event within {timeout:g} seconds")))
 
-        if self._inbox[name]:
-            self._after(0, partial(done, self._inbox[name].popleft()))
-            return
         self._wanted[name].append(done)
+        if self._inbox[name]:
+            self._after(0, partial(self._deliver, name, self._inbox[name].popleft()))
+            return
         if timeout is not None:
             self._after(timeout, give_up)
 
