@@ -26,7 +26,7 @@ from loom_core.pipelines.plan import (
     Wait,
     blocks,
 )
-from loom_core.pipelines.progress import Status
+from loom_core.pipelines.progress import MAX_MESSAGE, Status
 from loom_core.pipelines.routes import chain, label_of
 from loom_core.pipelines.scope import Here, actor_id, captured, evaluate, iso
 from loom_core.pipelines.session import Session
@@ -57,24 +57,16 @@ class Interpreter:
     """
 
     def __init__(
-        self,
-        parse: Parse,
-        session: Session,
-        plan: Plan,
-        *,
-        taken: Json,
-        state: dict[str, Any],
-        seed: str,
-        here: Here,
+        self, parse: Parse, session: Session, plan: Plan, *, taken: Json, state: dict[str, Any], here: Here
     ) -> None:
-        self.parse, self.session, self.plan, self.taken, self.seed = parse, session, plan, taken, seed
+        self.parse, self.session, self.plan, self.taken = parse, session, plan, taken
         self.fields = taken if isinstance(taken, dict) else {}
         self.state, self.here = state, here
         self.out: dict[str, Json] = state.setdefault("out", {})
         self.done: dict[str, str | None] = state.setdefault("done", {})
         self.bound: dict[str, Json] = state.setdefault("bound", {})
         self.under_way: dict[str, dict[str, Any]] = state.setdefault("underWay", {})
-        self.prefix = seed[len(session.seed) + 1 :] + "/" if seed != session.seed else ""
+        self.prefix = f"{here.seed}/".removeprefix(f"{session.seed}/")
 
     def program(self) -> Program:
         """Run the plan to its end; the result is its output."""
@@ -136,10 +128,10 @@ class Interpreter:
 
     def _stage(self, stage: Stage, here: Here) -> Program:
         if stage.gates and not any(map(self._is_open, stage.gates)):
-            yield from self._end(stage, "skipped", None, None)
-            return
+            self._settle(stage, None, None)
+            return (yield from self._show(stage, "skipped"))
         yield from self.session.ready()
-        key, mine = here.key(self.seed, stage.name), self.under_way.setdefault(stage.name, {})
+        key, mine = here.key(stage.name), self.under_way.setdefault(stage.name, {})
         run = captured(key, mine.setdefault("now", (yield Now())))
         scope = self.scope(here, run)
         counts = 0 if isinstance(stage.work, Scatter) else 1
@@ -161,14 +153,15 @@ class Interpreter:
             raise
         except LoomError as error:
             if not counts or stage.on_error == "fail":
-                yield from self._show(stage, "failed", failed=counts, error=described(error))
+                yield from self._show(stage, "failed", failed=counts, error=described(error, MAX_MESSAGE))
                 raise
             yield from self._halt((stage,))
             collected, branch, failed = stage.on_error == "collect", "", 1
             status, output = ("completed", {"error": described(error)}) if collected else ("skipped", None)
         self.session.active.pop(key, None)
         is_done = status == "completed" and not failed
-        yield from self._end(stage, status, branch, output, done=counts if is_done else 0, failed=failed)
+        self._settle(stage, branch, output)
+        yield from self._show(stage, status, done=counts if is_done else 0, failed=failed)
         if stage.compensation is not None and is_done:
             self._remember(stage, stage.compensation, key, self.scope(here, run))
         yield from self.session.settled()
@@ -177,22 +170,13 @@ class Interpreter:
         branch = self.done[gate.stage]
         return branch is not None and gate.branch in (None, branch)
 
-    def _end(
-        self,
-        stage: Stage,
-        status: Status,
-        branch: str | None,
-        output: Json,
-        *,
-        done: int = 0,
-        failed: int = 0,
-    ) -> Program:
+    def _settle(self, stage: Stage, branch: str | None, output: Json) -> None:
+        """Take note of what has become of a stage."""
         self.out[stage.name], self.done[stage.name] = output, branch
         for name in names_of((stage,)):
             self.under_way.pop(name, None)
         if stage.output is not None and (branch is not None or stage.output not in self.bound):
             self.bound[stage.output] = output
-        yield from self._show(stage, status, done=done, failed=failed)
 
     def _show(
         self, stage: Stage, status: Status, *, done: int = 0, failed: int = 0, error: JsonObject | None = None
@@ -249,17 +233,11 @@ class Interpreter:
 
     def _calls(self, stage: Stage, route: Route, key: str, chains: Chains) -> Calls:
         """What the calls of a stage have in common."""
-        return Calls(
-            stage=stage.name,
-            seed=key,
-            chains=chains,
-            on=sorted(route.fallback_on),
-            retry=stage.retry,
-            run=self.session.needed_by(chains),
-        )
+        on, run = sorted(route.fallback_on), self.session.needed_by(chains)
+        return Calls(stage=stage.name, seed=key, chains=chains, on=on, retry=stage.retry, run=run)
 
     def _call(self, stage: Stage, how: Call, taken: Json, scope: JsonObject, here: Here) -> Program:
-        key = here.key(self.seed, stage.name)
+        key = here.key(stage.name)
         if how.input is not None:
             taken = evaluate(how.input, scope, f"{stage.path}.input")
         actor = actor_id(how.actor, scope, f"{stage.path}.actorId")
@@ -278,9 +256,11 @@ class Interpreter:
     def _inner(self, stage: Stage, name: str, taken: Json, here: Here) -> Program:
         """Run a pipeline as part of this run, with a state of its own in that of this one."""
         state = self.under_way[stage.name].setdefault("inner", {})
-        plan, seed = self.parse(self.session.library[name]), f"{self.seed}/{stage.name}"
-        inside = Here(rounds=here.rounds)
-        inner = Interpreter(self.parse, self.session, plan, taken=taken, state=state, seed=seed, here=inside)
+        plan, inside = (
+            self.parse(self.session.library[name]),
+            Here(f"{here.seed}/{stage.name}", {}, here.rounds),
+        )
+        inner = Interpreter(self.parse, self.session, plan, taken=taken, state=state, here=inside)
         return (yield from inner.program())
 
     def _gather(self, stage: Stage, how: Gather, scope: JsonObject, here: Here) -> Program:
@@ -317,8 +297,8 @@ class Interpreter:
 
     def _watch(self, stage: Stage, path: str, key: str, event: str) -> Program:
         self.session.active[key] = self.prefix + stage.name
-        retry = stage.retry or RetryPolicy()
-        calls = Calls(stage=stage.name, seed=key, chains={"": chain(_WATCH, "")}, retry=retry)
+        calls = self._calls(stage, _WATCH, key, {"": chain(_WATCH, "")})
+        calls.retry = stage.retry or RetryPolicy()
         yield from call(calls, {"run": self.session.id, "path": path, "event": event}, key)
         del self.session.active[key]
         yield from self.session.settled()

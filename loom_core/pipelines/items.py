@@ -101,8 +101,8 @@ def _items(stage: Stage, how: Scatter, scope: JsonObject) -> list[Any]:
     return found
 
 
-def described(error: LoomError) -> dict[str, Json]:
-    """An error as a document: its type and its message."""
+def described(error: LoomError, limit: int | None = None) -> dict[str, Json]:
+    """An error as a document: its type and its message, or no more than so much of them."""
     if isinstance(error, StepFailedError):
-        return {"type": error.error_type, "message": error.message}
-    return {"type": type(error).__name__, "message": str(error)}
+        return {"type": error.error_type[:limit], "message": error.message[:limit]}
+    return {"type": type(error).__name__, "message": str(error)[:limit]}

@@ -31,7 +31,11 @@ class Rounds:
         """Where the body of this round runs."""
         index, items = self._state["index"], self._state.get("items", ())
         item = {self._how.item: items[index]} if index < len(items) else {}
-        return Here({**self._here.names, "loop": {"index": index}, **item}, (*self._here.rounds, index))
+        return Here(
+            self._here.seed,
+            {**self._here.names, "loop": {"index": index}, **item},
+            (*self._here.rounds, index),
+        )
 
     @property
     def output(self) -> Json:

@@ -1,6 +1,7 @@
 """How far a run is, stage by stage, as a small document that is published whenever it changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 from loom_core.wire.commands import Publish
@@ -16,16 +17,8 @@ _STAGE_SIZE: Final = 160
 """Characters of a stage whose numbers are large, without its name and its error."""
 
 _OVER: Final = ("completed", "skipped")
-_PENDING: Final[dict[str, Any]] = {
-    "status": "pending",
-    "done": 0,
-    "total": 0,
-    "skipped": 0,
-    "failed": 0,
-    "started": None,
-    "finished": None,
-    "at": 0,
-}
+_COUNTS: Final = dict.fromkeys(("done", "total", "skipped", "failed"), 0)
+_PENDING: Final[dict[str, Any]] = {"status": "pending", **_COUNTS, "started": None, "finished": None, "at": 0}
 
 
 class Progress:
@@ -75,7 +68,7 @@ class Progress:
         done: int = 0,
         failed: int = 0,
         *,
-        error: Mapping[str, Json] | None = None,
+        error: JsonObject | None = None,
         inner: Sequence[str] = (),
     ) -> Publish:
         """A stage has ended, and with it whatever runs in it still; `inner` are the stages of its blocks."""
@@ -86,19 +79,14 @@ class Progress:
                 if shown["status"] in ("failed", "cancelled") and is_within(name, (stage, *inner)):
                     self._before[name] = shown
         now = self._stages.setdefault(stage, _PENDING)
-        told = {} if error is None else {"error": _brief(error)}
+        told = {} if error is None else {"error": error}
         counts = {"done": now["done"] + done, "failed": now["failed"] + failed}
         return self._change(stage, status=status, finished=self._seq + 1, **counts, **told)
 
-    def note(self, key: str, notes: Sequence[Mapping[str, Json]]) -> Publish:
+    def note(self, key: str, notes: Sequence[Json]) -> Publish:
         """Show these under a key of their own; only the first MAX_NOTES of them are kept."""
-        self._notes[key] = self.bounded(notes)
+        self._notes[key] = notes[:MAX_NOTES]
         return self._publish()
-
-    @staticmethod
-    def bounded(notes: Sequence[Mapping[str, Json]]) -> list[JsonObject]:
-        """As many as are shown, and as much of their messages."""
-        return [_brief(note) for note in notes[:MAX_NOTES]]
 
     def abandon(self) -> Publish:
         """Nothing goes on any more: what was running has been cancelled."""
@@ -120,7 +108,7 @@ class Progress:
         self._seq += 1
         document = {**self._notes, "stages": dict(self._stages), "seq": self._seq}
         left = MAX_SIZE - (len(dump(self._notes)) if self._notes else 0)
-        if sum(map(_size, self._stages, self._stages.values())) > left:
+        if sum(map(_estimate, self._stages, self._stages.values())) > left:
             document["stages"] = self._newest(left)
             document["more"] = len(self._stages) - len(document["stages"])
         return Publish(document)
@@ -128,13 +116,11 @@ class Progress:
     def _newest(self, left: int) -> dict[str, Json]:
         """As many stages as there is space for: those that changed last, what is running or failed first."""
         quiet = (*_OVER, "pending")
-        order = sorted(self._stages.items(), key=lambda each: (each[1]["status"] in quiet, -each[1]["at"]))
-        chosen: set[str] = set()
-        for name, stage in order:
-            left -= _size(name, stage)
-            if left < 0:
-                break
-            chosen.add(name)
+        order = sorted(
+            self._stages, key=lambda n: (self._stages[n]["status"] in quiet, -self._stages[n]["at"])
+        )
+        sizes = accumulate(len(name) + 4 + len(dump(self._stages[name])) for name in order)
+        chosen = {name for name, size in zip(order, sizes, strict=True) if size <= left}
         return {name: stage for name, stage in self._stages.items() if name in chosen}
 
 
@@ -143,16 +129,5 @@ def is_within(name: str, stages: Iterable[str]) -> bool:
     return any(name == stage or name.startswith(f"{stage}/") for stage in stages)
 
 
-def _size(name: str, stage: Mapping[str, Any]) -> int:
+def _estimate(name: str, stage: Mapping[str, Any]) -> int:
     return len(name) + _STAGE_SIZE + (len(dump(stage["error"])) if "error" in stage else 0)
-
-
-def _brief(told: Mapping[str, Json]) -> JsonObject:
-    """The same with its message, or its error's, cut to what is shown."""
-    cut: dict[str, Any] = {}
-    for key, value in told.items():
-        if key == "error" and isinstance(value, Mapping):
-            cut[key] = _brief(value)
-        else:
-            cut[key] = value[:MAX_MESSAGE] if isinstance(value, str) else value
-    return cut

@@ -9,6 +9,7 @@ from loom_core.pipelines.calls import Calls, call
 from loom_core.pipelines.interpreter import MOMENTS, Interpreter, names_of
 from loom_core.pipelines.items import described
 from loom_core.pipelines.plan import Plan
+from loom_core.pipelines.progress import MAX_MESSAGE
 from loom_core.pipelines.scope import Here
 from loom_core.pipelines.session import CANCEL, Session
 from loom_core.wire.commands import AnyOf, ContinueAsNew, Program, Stop, WaitEvent
@@ -28,7 +29,7 @@ def pipeline_program(parse: Callable[[Json], Plan], payload: JsonObject) -> Prog
     plan = parse(payload["definition"])
     session = Session(payload, names_of(plan.stages, shown=True))
     work = Interpreter(
-        parse, session, plan, taken=payload["input"], state=session.state, seed=session.seed, here=Here()
+        parse, session, plan, taken=payload["input"], state=session.state, here=Here(session.seed)
     ).program()
     try:
         first, output = yield AnyOf((WaitEvent(CANCEL), session.listen(), work))
@@ -75,7 +76,7 @@ def _compensate(session: Session) -> Program:
             yield from call(calls, entry["input"], calls.seed, "", entry["actor"])
             told[-1]["status"] = "completed"
         except LoomError as error:
-            told[-1] |= {"status": "failed", "error": described(error)}
+            told[-1] |= {"status": "failed", "error": described(error, MAX_MESSAGE)}
         yield session.progress.note("compensations", told)
 
 

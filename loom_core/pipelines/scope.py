@@ -12,14 +12,15 @@ from loom_core.wire.json import Json, JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Where a block runs: what its loops have put in scope, and which rounds they are in."""
+    """Where a block runs: what its keys begin with, what its loops have put in scope, which rounds it is in."""
 
+    seed: str
     names: JsonObject = field(default_factory=dict[str, Json])
     rounds: tuple[int, ...] = ()
 
-    def key(self, seed: str, stage: str) -> str:
+    def key(self, stage: str) -> str:
         """What the keys of a stage's calls begin with: another one in every round."""
-        return f"{seed}/{stage}" + (f"@{'.'.join(map(str, self.rounds))}" if self.rounds else "")
+        return f"{self.seed}/{stage}" + (f"@{'.'.join(map(str, self.rounds))}" if self.rounds else "")
 
 
 def evaluate(expression: Expression, scope: JsonObject, path: str) -> Json:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from loom_core.pipelines.calls import Chains
-from loom_core.pipelines.progress import Progress, is_within
+from loom_core.pipelines.progress import MAX_MESSAGE, MAX_NOTES, Progress, is_within
 from loom_core.wire.commands import ContinueAsNew, Program, Stop, WaitEvent
 from loom_core.wire.json import JsonObject
 
@@ -87,7 +87,6 @@ class Session:
 
     def warn(self, path: str, messages: list[str]) -> Program:
         if messages:
-            self.state["warnings"] = self.progress.bounded(
-                [*self.state["warnings"], *({"path": path, "message": message} for message in messages)]
-            )
+            told = [{"path": path, "message": message[:MAX_MESSAGE]} for message in messages]
+            self.state["warnings"] = [*self.state["warnings"], *told][:MAX_NOTES]
             yield self.progress.note("warnings", self.state["warnings"])

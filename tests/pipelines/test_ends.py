@@ -5,7 +5,18 @@ import json
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from tests.pipelines.test_interpreter import Runner, call, double, expression, plan, refuse, stage, undo, value, wait
+from tests.pipelines.test_interpreter import (
+    Runner,
+    call,
+    double,
+    expression,
+    plan,
+    refuse,
+    stage,
+    undo,
+    value,
+    wait,
+)
 from tests.pipelines.test_random_plans import Plans, World
 
 from loom_core.errors import CancelledError, InvalidError, LoomError, StepFailedError
@@ -168,6 +179,7 @@ def test_progress_is_shown_however_many_stages_there_are_and_however_long_their_
     assert max(len(json.dumps(each, ensure_ascii=False)) for each in run.bench.published) <= 16_384
     assert run.shown[f"{long}149"]["status"] == "failed"
     assert len(run.shown) + run.bench.published[-1]["more"] == 150
+    assert len(run.shown) > 75
 
 
 # undoing
