@@ -12,7 +12,7 @@ from loom_core.wire.json import Json, JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Where a block runs: what its keys begin with, what its loops have put in scope, which rounds it is in."""
+    """Where a block runs: what its keys begin with, what its loops have put in scope, their rounds."""
 
     seed: str
     names: JsonObject = field(default_factory=dict[str, Json])

@@ -5,6 +5,12 @@ import json
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+
+from loom_core.errors import CancelledError, InvalidError, LoomError, StepFailedError
+from loom_core.pipelines import interpreter, session
+from loom_core.pipelines.plan import Call, Compensation, Gather, Loop, Parallel, Plan, Route, Target
+from loom_core.wire.commands import CallActivity, Stop
+from loom_core.wire.json import dump
 from tests.pipelines.test_interpreter import (
     Runner,
     call,
@@ -18,11 +24,6 @@ from tests.pipelines.test_interpreter import (
     wait,
 )
 from tests.pipelines.test_random_plans import Plans, World
-
-from loom_core.errors import CancelledError, InvalidError, LoomError, StepFailedError
-from loom_core.pipelines import interpreter, session
-from loom_core.pipelines.plan import Call, Compensation, Gather, Loop, Parallel, Plan, Route, Target
-from loom_core.wire.commands import CallActivity, Stop
 
 
 def inner(name):
@@ -176,7 +177,7 @@ def test_progress_is_shown_however_many_stages_there_are_and_however_long_their_
     run = Runner({"refuse": refuse})
     with pytest.raises(StepFailedError):
         run(plan(*stages))
-    assert max(len(json.dumps(each, ensure_ascii=False)) for each in run.bench.published) <= 16_384
+    assert max(len(dump(each)) for each in run.bench.published) <= 16_384
     assert run.shown[f"{long}149"]["status"] == "failed"
     assert len(run.shown) + run.bench.published[-1]["more"] == 150
     assert len(run.shown) > 75
