@@ -240,7 +240,7 @@ class World:
         return {name: [stage[key] for key in told] for name, stage in shown.items()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(random=st.randoms(use_true_random=False), seed=st.integers(0, 99))
 def test_a_run_is_the_same_however_often_it_continues_as_new(random, seed):
     plans = Plans(random)
