@@ -69,7 +69,8 @@ def publish_late(context: task.OrchestrationContext, status: JsonObject | None) 
     context.__class__ = LateStatus
     assert isinstance(context, LateStatus)
     context.published = status
-    context._pending_events = _Waits(context._pending_events)  # noqa: SLF001
+    waits = context._pending_events  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+    context._pending_events = _Waits(waits)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     return context
 
 
