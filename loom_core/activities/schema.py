@@ -62,4 +62,5 @@ class Schema:
                 self._document, offline=True, mask="the value", pattern_options=rs.RegexOptions()
             )
         except ValueError as error:
-            raise InvalidError(f"not a usable JSON Schema: {error}") from None
+            reason = str(error).partition("\n")[0]  # below it stands where, in words that say no more
+            raise InvalidError(f"not a usable JSON Schema: {reason}") from None

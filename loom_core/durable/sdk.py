@@ -69,7 +69,19 @@ def publish_late(context: task.OrchestrationContext, status: JsonObject | None) 
     context.__class__ = LateStatus
     assert isinstance(context, LateStatus)
     context.published = status
+    waits = context._pending_events  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+    context._pending_events = _Waits(waits)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     return context
+
+
+class _Waits(dict[str, list[task.CancellableTask[Any]]]):
+    """Who waits for which event. The SDK drops a name when the last wait for it has ended, and by then the
+    program has gone on: it may wait for that event again, or have given up all other waits for it.
+    """
+
+    def __delitem__(self, name: str) -> None:
+        if not self.get(name):
+            self.pop(name, None)
 
 
 _ORDINARY = frozenset(

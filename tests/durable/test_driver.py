@@ -593,6 +593,38 @@ def test_a_stop_names_the_children_of_its_scope_that_go_on(backend, scope, asked
     assert not any(child["graceful"] for child in work["children"])
 
 
+def test_a_wait_that_begins_where_one_for_the_same_event_ends_hears_of_the_next(backend):
+    def program(_):
+        return [(yield WaitEvent("go")), (yield WaitEvent("go")), (yield WaitEvent("go"))]
+
+    run = backend(program)
+    run.dispatch()
+    for number in (1, 2, 3):
+        run.raise_event("go", number)
+        run.dispatch()
+
+    assert run.output == [1, 2, 3]
+
+
+def test_an_event_may_end_others_that_wait_for_it(backend):
+    def fails():
+        yield WaitEvent("go")
+        raise InvalidError("what came is wrong")
+
+    def program(_):
+        try:
+            yield All((fails(), WaitEvent("go")))
+        except InvalidError as error:
+            return str(error)
+
+    run = backend(program)
+    run.dispatch()
+    run.raise_event("go", None)
+    run.dispatch()
+
+    assert run.output == "$: what came is wrong"
+
+
 def test_a_graceful_child_is_to_cancel_itself(backend):
     def program(_):
         graceful = RunProgram("any", 1, key="a", graceful=True)
