@@ -136,7 +136,7 @@ class _Work:
         return max(1, int(size * part))
 
 
-def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None) -> Program:
+def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None, narrowed: bool = False) -> Program:
     """Share these places out to lanes, and let them work until nothing is left.
 
     A lane has its part of the rate. The first calls follow each other at the whole of it, and the first
@@ -154,41 +154,54 @@ def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None) -> Prog
         ]
     yield All(
         tuple(
-            _lane(work, theirs, width, slow, (lane + 1) / lanes if slow else 1.0)
+            _lane(work, theirs, width, slow, (lane + 1) / lanes if slow else 1.0, narrowed=narrowed)
             for lane, (theirs, width) in enumerate(zip(own, widths, strict=True))
         )
     )
 
 
-def _lane(work: _Work, calls: Calls, width: int, slow: bool | None, part: float) -> Program:
-    while True:
-        first, end = work.take(width, slow, part)
-        if first >= end:
-            return
+def _lane(
+    work: _Work, calls: Calls, width: int, slow: bool | None, part: float, *, narrowed: bool
+) -> Program:
+    """Take chunks until there are none; a lane that was `narrowed` ends when calls are quick again."""
+    while (chunk := work.take(width, slow, part))[0] < chunk[1]:
         part = 1.0
-        payload: JsonObject = {
-            "calls": calls.to_json(),
-            "items": work.items[first:end],
-            "concurrency": width * calls.batch_size,
-            "slow": slow,
-        }
-        answer = yield RunProgram("lane", payload, calls.seed, calls.graceful)
-        if "failed" in answer:
-            if work.report is not None:
-                yield work.report(0, 1)
-            raise StepFailedError(*answer["failed"])
-        work.outcomes[first:end] = answer["results"]
-        for at, *failure in answer["failures"]:
-            work.outcomes[first + at] = StepFailedError(*failure)
+        calls, seconds = yield from _chunk(work, calls, width, chunk, slow=slow)
+        if slow and narrowed and seconds < work.slow / 2 and calls.rate is None:
+            return
+        if not slow and seconds > work.slow:
+            # A machine that was busy for a moment is no reason to be slow: a short chunk has to say so again.
+            slow = slow is None or None
+        elif not slow:
+            slow = False
+        if slow and width > work.narrow:
+            yield from _lanes(work, calls, width, slow=True, narrowed=True)
+            slow = False
+
+
+def _chunk(work: _Work, calls: Calls, width: int, chunk: tuple[int, int], *, slow: bool | None) -> Program:
+    """Run a chunk as a child; the result is the calls to go on with, and the seconds that one has taken."""
+    first, end = chunk
+    payload: JsonObject = {
+        "calls": calls.to_json(),
+        "items": work.items[first:end],
+        "concurrency": width * calls.batch_size,
+        "slow": slow,
+    }
+    answer = yield RunProgram("lane", payload, calls.seed, calls.graceful)
+    if "failed" in answer:
         if work.report is not None:
-            failed = len(answer["failures"])
-            yield work.report(end - first - failed, failed)
-        if calls.rate is not None:
-            calls = replace(calls, following=answer["following"])
-        seconds = answer["seconds"] * width * calls.batch_size / (end - first)
-        if not slow and seconds > work.slow and width > work.narrow:
-            return (yield from _lanes(work, calls, width, slow=True))
-        slow = slow or seconds > work.slow
+            yield work.report(0, 1)
+        raise StepFailedError(*answer["failed"])
+    work.outcomes[first:end] = answer["results"]
+    for at, *failure in answer["failures"]:
+        work.outcomes[first + at] = StepFailedError(*failure)
+    if work.report is not None:
+        failed = len(answer["failures"])
+        yield work.report(end - first - failed, failed)
+    if calls.rate is not None:
+        calls = replace(calls, following=answer["following"])
+    return calls, answer["seconds"] * width * calls.batch_size / (end - first)
 
 
 def _to_json(error: StepFailedError) -> list[str]:
