@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 import durabletask.internal.orchestrator_service_pb2 as pb
+from azure.functions import _durable_functions as codec  # pyright: ignore[reportPrivateUsage]
 from durabletask import task, worker
 from durabletask.client import AsyncTaskHubGrpcClient, OrchestrationState, parse_orchestration_state
 
@@ -26,8 +27,11 @@ KEPT_BYTES = 16 << 20
 
 SUPPORTED = {"durabletask": "1.12.0", "azure-functions-durable": "2.0.0rc3"}
 
-# In its loose mode the SDK's codec builds objects of any loaded class that a payload names.
+# In its loose mode the SDK's codec builds objects of any loaded class that a payload names. It looks for
+# the mode several times a call, which costs as much as the coding.
 os.environ["AZURE_FUNCTIONS_DURABLE_STRICT_TYPING"] = "1"
+if codec._is_strict_mode():  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+    codec._is_strict_mode = lambda: True  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
 
 def check(installed: dict[str, str] | None = None) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 type Json = bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None
 type JsonObject = Mapping[str, Json]
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _PAYLOAD = re.compile(r"payloads/[0-9a-f]{64}\Z")
 
 
 def dump(value: Json) -> str:
     """Encode compactly. Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
 
 
 def canonical(value: Json) -> bytes:

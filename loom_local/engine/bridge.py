@@ -3,8 +3,12 @@
 import asyncio
 import collections
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+
+BURST_SECONDS = 0.002
+"""How long the answers to calls that were answered at once are kept back, to be taken in together."""
 
 
 class CallLostError(Exception):
@@ -14,15 +18,25 @@ class CallLostError(Exception):
 class _Hop:
     """Runs functions on a loop, from any thread. Whoever posts first wakes it; the rest ride along."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, drained: Callable[[], object] = lambda: None) -> None:
         self._loop = loop
+        self._drained = drained
+        """Called after each burst, and every BURST_SECONDS of a long one."""
         self._queue: collections.deque[tuple[Callable[..., object], tuple[Any, ...]]] = collections.deque()
         self._awake = False
+
+    def push(self, function: Callable[..., object], *args: object) -> None:
+        """Have it run when the loop is next woken."""
+        self._queue.append((function, args))
 
     def post(self, function: Callable[..., object], *args: object) -> None:
         """Raises CallLostError when the loop is closed."""
         self._queue.append((function, args))
-        if not self._awake:  # two threads may both see False: at worst one wake-up too many
+        self.wake()
+
+    def wake(self) -> None:
+        """Raises CallLostError when the loop is closed."""
+        if self._queue and not self._awake:  # two threads may both see False: at worst one wake-up too many
             self._awake = True
             try:
                 self._loop.call_soon_threadsafe(self._drain)
@@ -33,9 +47,14 @@ class _Hop:
 
     def _drain(self) -> None:
         self._awake = False  # before draining, so that a post from now on wakes the loop again
-        while self._queue:
+        began = time.monotonic()
+        for _ in range(len(self._queue)):  # what is posted meanwhile lets the loop do other things first
             function, args = self._queue.popleft()
             function(*args)
+            if time.monotonic() - began > BURST_SECONDS:
+                self._drained()
+                began = time.monotonic()
+        self._drained()
 
 
 class Bridge:
@@ -44,8 +63,8 @@ class Bridge:
     def __init__(self, here: asyncio.AbstractEventLoop, there: asyncio.AbstractEventLoop) -> None:
         self._here = here
         self._there = there
-        self._to = _Hop(there)
         self._back = _Hop(here)
+        self._to = _Hop(there, self._answer)
 
     def function[**P, T](self, target: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Awaitable[T]]:
         """Make `target`, a coroutine function of the far loop, callable from the near one.
@@ -71,9 +90,17 @@ class Bridge:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        task = self._there.create_task(target(*args, **kwargs))
-        started.append(task)  # the caller's reference keeps it alive until it ends
-        task.add_done_callback(lambda far: _post(self._back, _settle, future, far))
+        # It runs until it first has to wait: most calls never do, and then cost the loop nothing more.
+        task = asyncio.Task(target(*args, **kwargs), loop=self._there, eager_start=True)
+        if task.done():
+            self._back.push(_settle, future, task)
+        else:
+            started.append(task)  # the caller's reference keeps it alive until it ends
+            task.add_done_callback(lambda far: _post(self._back, _settle, future, far))
+
+    def _answer(self) -> None:
+        with contextlib.suppress(CallLostError):  # nobody is left to be told
+            self._back.wake()
 
 
 def _post(hop: _Hop, function: Callable[..., object], *args: object) -> None:

@@ -62,7 +62,9 @@ class Engine:
         self.steps = Orchestrations(self)
         self.orchestrations: Slots[Instance] = Slots(self.limits.orchestrations, self.steps.run, on_defect)
         self.batches: Slots[Entity] = Slots(self.limits.entities, EntityBatches(self).run, on_defect)
-        self.activities: Slots[Task] = Slots(self.limits.activities, Activities(self).run, on_defect)
+        self.activities: Slots[Task] = Slots(
+            self.limits.activities, Activities(self).run, on_defect, eager=True
+        )
         self._seq = itertools.count(1)
         self._duties: list[asyncio.Task[None]] = []
 

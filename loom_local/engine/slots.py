@@ -5,7 +5,8 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 EXIT_CODE = 70  # EX_SOFTWARE
 
@@ -24,9 +25,13 @@ class Slots[T]:
     def __init__(
         self,
         limit: int,
-        run: Callable[[T], Awaitable[None]],
+        run: Callable[[T], Coroutine[Any, Any, None]],
         on_defect: Callable[[BaseException], None] = stop_process,
+        *,
+        eager: bool = False,
     ) -> None:
+        """With `eager`, an item begins inside `put`, instead of when the loop comes round to it."""
+        self._eager = eager
         self._free = limit
         self._run = run
         self._on_defect = on_defect
@@ -53,12 +58,10 @@ class Slots[T]:
         while self._ready and self._free > 0 and self._open:
             self._free -= 1
             self.started += 1
-            task = asyncio.get_running_loop().create_task(self._go(self._ready.popleft()))
+            loop = asyncio.get_running_loop()
+            task = asyncio.Task(self._run(self._ready.popleft()), loop=loop, eager_start=self._eager)
             self._running.add(task)
             task.add_done_callback(self._ended)
-
-    async def _go(self, item: T) -> None:
-        await self._run(item)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -32,13 +32,14 @@ class Transaction:
         self._consumed: list[tuple[Value, ...]] = []
         self._messages: list[Message] = []
         self._tasks: list[Task] = []
+        self._done: list[tuple[Value, ...]] = []
         self._touched: dict[str, Instance] = {}
         self._after: list[Callable[[], None]] = []
 
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.statements or self._consumed or self._messages)
+        return bool(self.statements or self._consumed or self._messages or self._done)
 
     def execute(self, sql: str, *parameters: Value) -> None:
         self.statements.append((sql, parameters))
@@ -46,6 +47,10 @@ class Transaction:
     def consume(self, message: Message) -> None:
         """Take a message out of the inbox."""
         self._consumed.append((message.seq,))
+
+    def done(self, task: int) -> None:
+        """Take an activity out of the queue."""
+        self._done.append((task,))
 
     def send(
         self,
@@ -132,7 +137,7 @@ class Transaction:
         while instance.inbox:
             self.consume(instance.inbox.popleft())
         for seq in self._engine.outstanding.pop(instance.id, ()):
-            self.execute("DELETE FROM tasks WHERE seq = ?", seq)
+            self.done(seq)
         if instance.timed:
             instance.timed = False
             self._engine.timers.cancel(instance.id)
@@ -176,6 +181,8 @@ class Transaction:
         """
         if self._consumed:
             self.statements.append(("DELETE FROM inbox WHERE seq = ?", self._consumed))
+        if self._done:
+            self.statements.append(("DELETE FROM tasks WHERE seq = ?", self._done))
         if self._messages:
             rows: list[tuple[Value, ...]] = [
                 (m.seq, m.target, m.execution_id, m.visible_at, m.request_id, m.event) for m in self._messages

@@ -54,6 +54,7 @@ async def _serve(host: Host, announce: Callable[[Host], None], stopping: asyncio
     await host.start()
     gc.freeze()  # what is loaded now stays: the collector need not look at it again
     gc.enable()
+    gc.set_threshold(20000, 20, 50)
     announce(host)
     await stopping.wait()
     await host.stop(GRACE_SECONDS)
