@@ -45,7 +45,10 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
     Raises IntegrityError for a payload that is missing or is not what its name says, and InvalidError above
     MAX_RESOLVED_BYTES in all or below MAX_DEPTH.
     """
-    wanted = Counter(_references(value))
+    found = list(_references(value))
+    if not found:
+        return value
+    wanted = Counter(found)
     texts: dict[str, str] = {}
     size = 0
     for group in batched(wanted, _AT_ONCE, strict=False):
@@ -56,7 +59,7 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
             size += len(data) * wanted[name]
         if size > MAX_RESOLVED_BYTES:
             raise InvalidError(f"the payloads referred to have more than {MAX_RESOLVED_BYTES} bytes")
-    return _map(value, lambda leaf: texts.get(referred(leaf) or "", leaf)) if texts else value
+    return _map(value, lambda leaf: texts.get(referred(leaf) or "", leaf))
 
 
 async def _store(blobs: BlobStore, name: str, data: bytes) -> None:

@@ -57,6 +57,25 @@ class _Hop:
         self._drained()
 
 
+class _Call[T](asyncio.Future[T]):
+    """The near end of a call; cancelling it cancels the far one."""
+
+    def __init__(self, to: _Hop, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._to = to
+        self.far: asyncio.Task[T] | None = None
+
+    def cancel(self, msg: object = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            _post(self._to, self._cancel_far)
+        return cancelled
+
+    def _cancel_far(self) -> None:
+        if self.far is not None:
+            self.far.cancel()
+
+
 class Bridge:
     """Connects the calling loop `here` with the loop `there`; both directions are coalesced."""
 
@@ -74,18 +93,15 @@ class Bridge:
         """
 
         def call(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-            future: asyncio.Future[T] = self._here.create_future()
-            started: list[asyncio.Task[T]] = []
-            self._to.post(self._start, started, future, target, args, kwargs)
-            future.add_done_callback(lambda near: near.cancelled() and _post(self._to, _cancel, started))
+            future: _Call[T] = _Call(self._to, self._here)
+            self._to.post(self._start, future, target, args, kwargs)
             return future
 
         return call
 
     def _start(
         self,
-        started: list[asyncio.Task[Any]],
-        future: asyncio.Future[Any],
+        future: "_Call[Any]",
         target: Callable[..., Coroutine[Any, Any, Any]],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -95,7 +111,7 @@ class Bridge:
         if task.done():
             self._back.push(_settle, future, task)
         else:
-            started.append(task)  # the caller's reference keeps it alive until it ends
+            future.far = task  # which keeps it alive until it ends
             task.add_done_callback(lambda far: _post(self._back, _settle, future, far))
 
     def _answer(self) -> None:
@@ -106,11 +122,6 @@ class Bridge:
 def _post(hop: _Hop, function: Callable[..., object], *args: object) -> None:
     with contextlib.suppress(CallLostError):  # nobody is left to be told
         hop.post(function, *args)
-
-
-def _cancel(started: list[asyncio.Task[Any]]) -> None:
-    for task in started:
-        task.cancel()
 
 
 def _settle(future: asyncio.Future[Any], task: asyncio.Task[Any]) -> None:

@@ -5,6 +5,7 @@
 
 import uuid
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.metadata import version
 
 from durabletask.internal import orchestrator_service_pb2 as pb
@@ -47,6 +48,10 @@ def timestamp(seconds: float) -> timestamp_pb2.Timestamp:
     return timestamp_pb2.Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
 
 
+_stamp = lru_cache(maxsize=8)(timestamp)
+"""For events, which copy it: all that one transaction writes has the same time."""
+
+
 def seconds(stamp: timestamp_pb2.Timestamp) -> float:
     return stamp.seconds + stamp.nanos / 1e9
 
@@ -61,7 +66,7 @@ def failure(error_type: str, message: str) -> pb.TaskFailureDetails:
 
 
 def event(at: float, event_id: int = -1, /, **kind: object) -> pb.HistoryEvent:
-    return pb.HistoryEvent(eventId=event_id, timestamp=timestamp(at), **kind)  # pyright: ignore[reportArgumentType] - exactly one kind
+    return pb.HistoryEvent(eventId=event_id, timestamp=_stamp(at), **kind)  # pyright: ignore[reportArgumentType] - exactly one kind
 
 
 def _varint(number: int) -> bytes:

@@ -8,6 +8,7 @@ would refuse while indexing is therefore refused here too, in the same words.
 import asyncio
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import sys
@@ -69,6 +70,7 @@ class FunctionApp:
         self._native: Any = native_invocation
         self.datum = datumdef.Datum
         self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._session, self._invocations = str(uuid.uuid4())[:-12], itertools.count(1)
 
     @classmethod
     def load(cls, app_dir: Path) -> Self:
@@ -167,7 +169,7 @@ class FunctionApp:
         args: dict[str, Any] = native._decode_inputs(info, inputs, fields)  # noqa: SLF001
         if raw:
             args[name] = value
-        invocation = str(uuid.uuid4())
+        invocation = f"{self._session}{next(self._invocations):012x}"
         context = native._prepare_context(info, invocation, args)  # noqa: SLF001
         if info.is_async:
             context.thread_local_storage.invocation_id = invocation

@@ -78,6 +78,8 @@ class AsyncChannel:
 
         async def invoke(request: Message, timeout: float | None = None, **_: Any) -> Message:  # noqa: ASYNC109 - gRPC's own parameter
             try:
+                if timeout is None:
+                    return await self._call(name, request)
                 async with asyncio.timeout(timeout):
                     return await self._call(name, request)
             except TimeoutError:
