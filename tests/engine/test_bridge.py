@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from loom_local.engine import bridge
 from loom_local.engine.bridge import Bridge, CallLostError
 
 
@@ -47,6 +49,48 @@ async def test_calls_begin_in_the_order_in_which_they_were_made() -> None:
         call = Bridge(asyncio.get_running_loop(), far).function(begin)
         assert await asyncio.gather(*(call(n) for n in range(1000))) == list(range(1000))
     assert begun == list(range(1000))
+
+
+async def test_the_answers_to_a_burst_of_calls_that_never_wait_wake_the_caller_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge, "BURST_SECONDS", 60.0)
+    here, posted, wakes = asyncio.get_running_loop(), threading.Event(), 0
+    wake = here.call_soon_threadsafe
+
+    def counted(*args: Any, **kwargs: Any) -> asyncio.Handle:
+        nonlocal wakes
+        wakes += 1
+        return wake(*args, **kwargs)
+
+    async def same(n: int) -> int:
+        return n
+
+    with far_loop() as far:
+        call = Bridge(here, far).function(same)
+        far.call_soon_threadsafe(posted.wait)
+        calls = [call(n) for n in range(100)]
+        monkeypatch.setattr(here, "call_soon_threadsafe", counted)
+        posted.set()
+        assert await asyncio.gather(*calls) == list(range(100))
+    assert wakes == 1
+
+
+async def test_the_answers_of_a_long_burst_do_not_wait_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "BURST_SECONDS", 0.0)
+    answered = threading.Event()
+
+    async def first() -> None: ...
+
+    async def second() -> bool:
+        return answered.wait(5)
+
+    with far_loop() as far:
+        both = Bridge(asyncio.get_running_loop(), far)
+        one, two = both.function(first)(), both.function(second)()
+        await one
+        answered.set()
+        assert await two
 
 
 async def test_cancelling_a_call_cancels_the_far_coroutine() -> None:

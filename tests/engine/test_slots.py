@@ -87,3 +87,30 @@ async def test_an_error_in_the_work_is_a_defect_and_the_slot_is_free_again() -> 
     await turns(20)
     assert slots.started == 3
     assert [type(each) for each in defects] == [KeyError, asyncio.CancelledError]
+
+
+async def test_eager_work_begins_inside_put_and_still_keeps_to_the_limit() -> None:
+    work = Work()
+    slots = Slots(2, work.run, eager=True)
+    for item in range(3):
+        slots.put(item)
+    assert work.begun == [0, 1]
+    work.doors[0].set()
+    await turns()
+    assert work.begun == [0, 1, 2]
+    for door in work.doors.values():
+        door.set()
+    await slots.drain(1)
+
+
+async def test_eager_work_that_never_waits_runs_to_its_end_however_much_there_is() -> None:
+    done: list[int] = []
+
+    async def run(item: int) -> None:
+        done.append(item)
+
+    slots = Slots(1, run, eager=True)
+    for item in range(3_000):
+        slots.put(item)
+    await turns(6_000)
+    assert done == list(range(3_000))
