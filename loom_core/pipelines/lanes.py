@@ -18,17 +18,8 @@ from typing import Any
 from loom_core.errors import CancelledError, StepFailedError
 from loom_core.pipelines.calls import Calls, Item, Outcome, Report, call_batch, call_item
 from loom_core.pipelines.session import CANCEL
-from loom_core.wire.commands import (
-    All,
-    AnyOf,
-    CallActivity,
-    Now,
-    Program,
-    RunProgram,
-    Stop,
-    WaitEvent,
-    Window,
-)
+from loom_core.wire import commands
+from loom_core.wire.commands import All, CallActivity, Now, Program, RunProgram, Window
 from loom_core.wire.json import JsonObject
 
 INLINE = 250
@@ -52,15 +43,18 @@ def scatter(
     inline: int = INLINE,
     *,
     slow: bool | None = None,
+    patience: float = 0.0,
 ) -> Program:
     """Call for every item with at most `concurrency` items in flight; the result is their outcomes in order.
 
-    `slow` says whether a call takes long, if that is known. Raises StepFailedError at the first failure if
-    `calls.stop`.
+    `slow` says whether a call takes long, if that is known, and `patience` how many seconds are not long in
+    the scatter that this is a part of, for all its calls wait for each other. Raises StepFailedError at the
+    first failure if `calls.stop`.
     """
     width = max(1, concurrency // calls.batch_size)
     if len(items) > inline:
         work = _Work(items, calls.batch_size, width, report)
+        work.slow = max(work.slow, patience)
         yield from _lanes(work, calls, width, slow=True if width == 1 else slow)
         return work.outcomes
     if calls.batch_size > 1:
@@ -84,7 +78,8 @@ def lane_program(payload: JsonObject) -> Program:
     inline = _leaf(concurrency // calls.batch_size, slow, calls.batch_size) * calls.batch_size
     began: float = yield Now()
     try:
-        work = scatter(calls, given["items"], concurrency, None, inline, slow=slow)
+        patience = given["patience"]
+        work = scatter(calls, given["items"], concurrency, None, inline, slow=slow, patience=patience)
         if calls.graceful:
             work = _unless_cancelled(work, calls.seed)
         outcomes: list[Outcome] = yield from work
@@ -97,9 +92,9 @@ def lane_program(payload: JsonObject) -> Program:
 
 
 def _unless_cancelled(work: Program, scope: str) -> Program:
-    first, result = yield AnyOf((WaitEvent(CANCEL), work))
+    first, result = yield commands.AnyOf((commands.WaitEvent(CANCEL), work))
     if first == 0:
-        yield Stop(scope)
+        yield commands.Stop(scope)
         raise CancelledError("the run was cancelled")
     return result
 
@@ -187,6 +182,7 @@ def _chunk(work: _Work, calls: Calls, width: int, chunk: tuple[int, int], *, slo
         "items": work.items[first:end],
         "concurrency": width * calls.batch_size,
         "slow": slow,
+        "patience": work.slow,
     }
     answer = yield RunProgram("lane", payload, calls.seed, calls.graceful)
     if "failed" in answer:

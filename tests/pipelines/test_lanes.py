@@ -112,6 +112,13 @@ def test_a_machine_that_was_busy_for_a_moment_does_not_make_the_lanes_narrow_for
     assert hiccup.bench.children < 1.5 * quick.bench.children
 
 
+def test_what_is_quick_in_a_scatter_is_quick_in_the_lanes_of_its_lanes():
+    short = Scatter(10_000, 256, lambda n: 0.06)
+    long = Scatter(40_000, 256, lambda n: 0.06)
+
+    assert long.bench.children / 40_000 < 1.5 * short.bench.children / 10_000
+
+
 @pytest.mark.parametrize(("count", "concurrency"), [(1_000, 20), (1_000, 64), (4_000, 100)])
 def test_at_most_a_twentieth_of_the_places_is_idle_while_slow_items_are_left(count, concurrency):
     assert Scatter(count, concurrency, half_to_one_and_a_half).idle < 0.05
@@ -169,7 +176,7 @@ def test_a_lane_is_a_program_of_its_own_whose_failures_keep_their_names():
         "retry": None,
         "stop": False,
     }
-    lane = {"calls": calls, "items": [[10, 0], [12, 1], [14, 2]], "concurrency": 2}
+    lane = {"calls": calls, "items": [[10, 0], [12, 1], [14, 2]], "concurrency": 2, "patience": 0.05}
 
     collected = Bench({"odd": odd}).run(PROGRAMS["lane"], lane)
     stopped = Bench({"odd": odd}).run(PROGRAMS["lane"], lane | {"calls": calls | {"stop": True}})
