@@ -2,30 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
+
+from loom_core.sandbox.limits import STRICT, Limits
 
 NAME = r"^[A-Za-z][A-Za-z0-9._-]{0,63}$"
-MAX_MODULE_BYTES = 32 * 1024 * 1024
-
-_STRICT = ConfigDict(frozen=True, strict=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 type JsonSchema = dict[str, JsonValue] | bool
-
-
-class Limits(BaseModel):
-    """What one call of a WASM activity may use."""
-
-    model_config = _STRICT
-
-    max_memory_mb: Annotated[int, Field(alias="maxMemoryMB", ge=1, le=1024)] = 64
-    max_execution_ms: Annotated[int, Field(alias="maxExecutionMs", ge=1, le=300_000)] = 5_000
-    max_output_bytes: Annotated[int, Field(alias="maxOutputBytes", ge=1, le=32 * 1024 * 1024)] = 1024 * 1024
 
 
 class Definition(BaseModel):
     """One activity. The manifest of a WASM activity is its JSON; `source` is the file of its module."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: Annotated[str, Field(pattern=NAME)]
     version: Annotated[str, Field(min_length=1, max_length=64)]

@@ -20,7 +20,7 @@ from loom_core.ports.blobs import BlobStore
 from loom_core.wire.json import Json, JsonObject
 
 if TYPE_CHECKING:
-    from loom_core.activities.sandbox import Sandbox
+    from loom_core.sandbox.sandbox import Sandbox
 
 MAX_VALUE_BYTES = 32 * 1024 * 1024
 RESERVED = "loom."
@@ -50,7 +50,7 @@ class Activities:
 
         @lru_cache
         def sandbox() -> "Sandbox":
-            from loom_core.activities.sandbox import Sandbox  # noqa: PLC0415 - 80 ms for WASM activities only
+            from loom_core.sandbox.sandbox import Sandbox  # noqa: PLC0415 - 80 ms for WASM activities only
 
             return Sandbox(blobs, cache)
 

@@ -10,7 +10,7 @@ from loom_core.errors import InvalidError, SandboxError
 from loom_core.wire.json import Json
 
 if TYPE_CHECKING:
-    from loom_core.activities.sandbox import Sandbox
+    from loom_core.sandbox.sandbox import Sandbox
 
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 
@@ -34,7 +34,10 @@ class Wasm:
         if len(data) > MAX_INPUT_BYTES:
             raise InvalidError(f"the input has {len(data)} bytes; {MAX_INPUT_BYTES} are allowed")
         self._takes.check(value)
-        output = await self._sandbox().run(self._definition, data, current_call.get().stop)
+        pinned = self._definition
+        output = await self._sandbox().run(
+            pinned.digest, pinned.source, data, pinned.limits, current_call.get().stop
+        )
         try:
             self._gives.check(output)
         except InvalidError as error:

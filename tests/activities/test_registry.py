@@ -7,7 +7,7 @@ from loom_core.activities.native import Native
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.catalogue.folders import load_folder
 from loom_core.errors import InvalidError
-from tests.activities import guests
+from tests.sandbox import guests
 
 FILE = """
 from loom_core.activities import activity

@@ -13,7 +13,7 @@ from loom_core.activities.stops import MAX_SCOPES, covers
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.catalogue.folders import load_folder
 from loom_core.errors import CancelledError, UnavailableError
-from tests.activities import guests
+from tests.sandbox import guests
 
 SHIPPED = Path(__file__).parents[2] / "activities"
 EARLIER = 1.0

@@ -7,19 +7,18 @@ or, if `failed`, of an error. This file and those it imports load wasmtime; only
 
 import asyncio
 import ctypes
-import threading
-import time
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 from pydantic_core import from_json
 from wasmtime import Func, InstancePre, Memory, Store, Trap, TrapCode, WasmtimeError
 
-from loom_core.activities.definition import Definition, Limits
-from loom_core.activities.engine import ENGINE, Leash
-from loom_core.activities.modules import Modules, publish
 from loom_core.errors import CancelledError, SandboxError
 from loom_core.ports.blobs import BlobStore
+from loom_core.sandbox.engine import ENGINE, Leash
+from loom_core.sandbox.limits import Limits
+from loom_core.sandbox.modules import Modules
 from loom_core.wire.json import Json
 
 MEMORY_MB = 1024
@@ -30,22 +29,17 @@ class Sandbox:
     """Runs modules on worker threads; the memory limits of those that run add up to MEMORY_MB at most."""
 
     def __init__(self, blobs: BlobStore, cache: Path | None) -> None:
-        self._published: set[str] = set()
-        self._blobs = blobs
         self._modules = Modules(blobs, cache)
         self._free_mb = MEMORY_MB
         self._freed = asyncio.Condition()
 
-    async def run(self, definition: Definition, data: bytes, stop: threading.Event) -> Json:
-        """Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises.
+    async def run(self, digest: str, source: str, data: bytes, limits: Limits, stop: Event) -> Json:
+        """Give the JSON in `data` to the module of this sha256, which perhaps lies in the file `source`.
 
-        A module that computes is ended soon after `stop` was set, with CancelledError.
+        Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises. A module that
+        computes is ended soon after `stop` was set, with CancelledError.
         """
-        if definition.source and definition.digest not in self._published:
-            await publish(definition, self._blobs)
-            self._published.add(definition.digest)
-        module = await self._modules.get(definition.digest)
-        limits = definition.limits
+        module = await self._modules.get(digest, source)
         async with self._freed:
             await self._freed.wait_for(lambda: self._free_mb >= limits.max_memory_mb)
             self._free_mb -= limits.max_memory_mb
@@ -57,24 +51,22 @@ class Sandbox:
                 self._freed.notify_all()
 
 
-def _run(module: InstancePre, limits: Limits, data: bytes, stop: threading.Event) -> Json:
-    seconds = limits.max_execution_ms / 1000
-    memory = limits.max_memory_mb * 1024 * 1024
-    reason = None
-    started = time.monotonic()
-    with Store(ENGINE) as store, Leash(store, seconds, stop) as leash:
+def _run(module: InstancePre, limits: Limits, data: bytes, stop: Event) -> Json:
+    with Store(ENGINE) as store, Leash(store, limits.max_execution_ms / 1000, stop) as leash:
+        memory = limits.max_memory_mb * 1024 * 1024
         store.set_limits(memory_size=memory, table_elements=20_000, instances=1, tables=4, memories=1)
+        failed, output = False, b""
         try:
             failed, output = _exchange(store, module, limits, data)
         except (Trap, WasmtimeError) as error:
-            if leash.is_stopped:
+            if stop.is_set():
                 raise CancelledError("it was asked to stop") from None
-            failed, output = False, b""
-            reason = _too_long(limits) if leash.is_over else _explain(error, limits)
-    if reason is None and time.monotonic() - started > seconds:
-        reason = _too_long(limits)
-    if reason or failed:
-        raise SandboxError(reason or f"the module reports: {output.decode(errors='replace')[:_MAX_REASON]}")
+            if not leash.is_over:
+                raise SandboxError(_explain(error, limits)) from None
+        if leash.is_over:
+            raise SandboxError(f"the module ran longer than its limit of {limits.max_execution_ms} ms")
+    if failed:
+        raise SandboxError(f"the module reports: {output.decode(errors='replace')[:_MAX_REASON]}")
     try:
         return from_json(output, allow_inf_nan=False)
     except ValueError as error:
@@ -89,9 +81,8 @@ def _exchange(store: Store, module: InstancePre, limits: Limits, data: bytes) ->
         cast(Func, exports["_initialize"])(store)
     pointer = cast(Func, exports["loom_alloc"])(store, len(data)) & 0xFFFFFFFF
     if pointer == 0:
-        raise SandboxError(
-            f"the module is out of memory for its input; its limit is {limits.max_memory_mb} MB"
-        )
+        reason = f"the module is out of memory for its input; its limit is {limits.max_memory_mb} MB"
+        raise SandboxError(reason)
     ctypes.memmove(_address(store, memory, pointer, len(data)), data, len(data))
     result = cast(Func, exports["loom_run"])(store, pointer, len(data))
     pointer, length = (result >> 32) & 0xFFFFFFFF, result & 0x7FFFFFFF
@@ -109,17 +100,10 @@ def _address(store: Store, memory: Memory, pointer: int, length: int) -> int:
 
 
 def _explain(error: Trap | WasmtimeError, limits: Limits) -> str:
-    match error.trap_code if isinstance(error, Trap) else None:
-        case None:
-            return f"the module cannot be started: {' '.join(str(error).split())[:_MAX_REASON]}"
-        case TrapCode.UNREACHABLE:
-            return (
-                "the module gave up (unreachable), as modules do when they panic or get no more memory;"
-                f" its limit is {limits.max_memory_mb} MB"
-            )
-        case code:
-            return f"the module trapped: {code.name.lower().replace('_', ' ')}"
-
-
-def _too_long(limits: Limits) -> str:
-    return f"the module ran longer than its limit of {limits.max_execution_ms} ms"
+    code = error.trap_code if isinstance(error, Trap) else None
+    if code is None:
+        return f"the module cannot be started: {' '.join(str(error).split())[:_MAX_REASON]}"
+    if code is TrapCode.UNREACHABLE:
+        how = "the module gave up (unreachable), as modules do when they panic or get no more memory"
+        return f"{how}; its limit is {limits.max_memory_mb} MB"
+    return f"the module trapped: {code.name.lower().replace('_', ' ')}"

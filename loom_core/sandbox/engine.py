@@ -23,21 +23,16 @@ _OFF = (
 )
 # A guest's stack lies on its thread's: deeper recursion than a small thread holds would end the process.
 _STACK_BYTES = 512 * 1024
+CODE_VERSION = f"wasmtime={version('wasmtime')} off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
+"""What compiled code depends on, beside its module and this machine."""
 
-
-def _make_engine() -> Engine:
-    config = Config()
-    for feature in _OFF:
-        setattr(config, feature, False)
-    config.epoch_interruption = True
-    config.max_wasm_stack = _STACK_BYTES
-    config.parallel_compilation = False  # its thread pool hangs in a forked child
-    return Engine(config)
-
-
-def code_version() -> str:
-    """What compiled code depends on, beside its module and this machine."""
-    return f"wasmtime={version('wasmtime')} off={','.join(_OFF)} stack={_STACK_BYTES} epochs"
+_config = Config()
+for _feature in _OFF:
+    setattr(_config, _feature, False)
+_config.epoch_interruption = True
+_config.max_wasm_stack = _STACK_BYTES
+_config.parallel_compilation = False  # its thread pool hangs in a forked child
+ENGINE = Engine(_config)
 
 
 class Leash:
@@ -45,7 +40,6 @@ class Leash:
 
     def __init__(self, store: Store, seconds: float, stop: threading.Event) -> None:
         self._end, self._stop = time.monotonic() + seconds, stop
-        self.is_over = self.is_stopped = False
         self._number = next(_numbers)
         _c.wasmtime_store_epoch_deadline_callback(store.ptr(), _ON_DEADLINE, self._number, _NO_FINALIZER)
         store.set_epoch_deadline(self._ticks())
@@ -57,11 +51,13 @@ class Leash:
     def __exit__(self, *_: object) -> None:
         del _leashes[self._number]
 
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end
+
     def look(self) -> int:
         """In how many ticks to look again; 0 ends what runs."""
-        self.is_stopped = self._stop.is_set()
-        self.is_over = time.monotonic() > self._end
-        return 0 if self.is_stopped or self.is_over else self._ticks()
+        return 0 if self._stop.is_set() or self.is_over else self._ticks()
 
     def _ticks(self) -> int:
         return min(_LOOK, int((self._end - time.monotonic()) / TICK) + 2)
@@ -69,11 +65,10 @@ class Leash:
 
 def _on_deadline(_context: object, number: int, ticks: Any, kind: Any) -> int:
     """Called by wasmtime, in the thread of the call; answers the address of an error, or 0 to go on."""
-    ticks[0], kind[0] = _leashes[number].look(), _CONTINUE
+    ticks[0], kind[0] = _leashes[number].look(), 0  # to go on, after so many
     return 0 if ticks[0] else ctypes.cast(_c.wasmtime_error_new(b"ended"), ctypes.c_void_p).value or 0
 
 
-_CONTINUE = 0
 _leashes: dict[int, Leash] = {}
 _numbers = itertools.count(1)
 _signature: Any = _c.dll.wasmtime_store_epoch_deadline_callback.argtypes
@@ -86,5 +81,4 @@ def _tick() -> None:
         ENGINE.increment_epoch()
 
 
-ENGINE = _make_engine()
 threading.Thread(target=_tick, name="loom-epochs", daemon=True).start()

@@ -4,7 +4,8 @@ import hashlib
 
 from wasmtime import wat2wasm
 
-from loom_core.activities import Definition, Limits
+from loom_core.activities import Definition
+from loom_core.sandbox.limits import Limits
 
 ALLOC = """
   (memory (export "memory") 1)

@@ -5,16 +5,16 @@ import hashlib
 import logging
 import os
 import stat
-from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from wasmtime import FuncType, InstancePre, Linker, MemoryType, Module, WasmtimeError
 
-from loom_core.activities.definition import MAX_MODULE_BYTES, Definition
-from loom_core.activities.engine import ENGINE, code_version
 from loom_core.errors import ConflictError, IntegrityError, SandboxError
 from loom_core.ports.blobs import BlobStore
+from loom_core.sandbox.engine import CODE_VERSION, ENGINE
+from loom_core.sandbox.limits import MAX_MODULE_BYTES
 
 _EXPORTS = {"memory": "", "loom_alloc": "i32 -> i32", "loom_run": "i32 i32 -> i64", "_initialize": "->"}
 _MAX_EXPORTS = 256
@@ -22,47 +22,43 @@ _KEPT = 64
 _log = logging.getLogger(__name__)
 
 
-async def publish(definition: Definition, blobs: BlobStore) -> None:
-    """Store the module a definition was loaded with as `modules/<sha256>.wasm`, unless it is there.
-
-    Raises IntegrityError for a file that is no longer what its definition pins.
-    """
-    name = f"modules/{definition.digest}.wasm"
-    if await blobs.head(name) is None:
-        data = await asyncio.to_thread(Path(definition.source).read_bytes)
-        _check_digest(data, definition.digest)
-        try:
-            await blobs.put(name, data, if_absent=True)
-        except ConflictError:
-            return  # another process was faster
-
-
 class Modules:
     """The _KEPT modules used last, compiled; more of them as files in `cache`, for the next process."""
 
     def __init__(self, blobs: BlobStore, cache: Path | None) -> None:
-        self._blobs = blobs
-        self._cache = cache
-        self._ready: OrderedDict[str, InstancePre | str] = OrderedDict()
+        self._blobs, self._cache = blobs, cache
+        self._ready: dict[str, InstancePre | str] = {}  # the one used last is the last
         self._loading = asyncio.Lock()
 
-    async def get(self, digest: str) -> InstancePre:
-        """Raises NotFoundError, IntegrityError, UnavailableError, and SandboxError for an unusable module."""
+    async def get(self, digest: str, source: str) -> InstancePre:
+        """The module of this sha256; before its first use, that in the file `source`, if any, is published.
+
+        Raises NotFoundError, IntegrityError, UnavailableError, and SandboxError for an unusable module.
+        """
         if digest not in self._ready:
             async with self._loading:
                 if digest not in self._ready:
+                    await self._publish(digest, source)
                     self._ready[digest] = await self._load(digest)
             if len(self._ready) > _KEPT:
-                self._ready.popitem(last=False)
-        self._ready.move_to_end(digest)
-        module = self._ready[digest]
+                del self._ready[next(iter(self._ready))]
+        module = self._ready[digest] = self._ready.pop(digest)
         if isinstance(module, str):
             raise SandboxError(module)
         return module
 
+    async def _publish(self, digest: str, source: str) -> None:
+        """Store the file, if there is one, as `modules/<sha256>.wasm`, unless it is there already."""
+        name = f"modules/{digest}.wasm"
+        if source and await self._blobs.head(name) is None:
+            data = await asyncio.to_thread(Path(source).read_bytes)
+            _check_digest(data, digest)
+            with suppress(ConflictError):  # another process was faster
+                await self._blobs.put(name, data, if_absent=True)
+
     async def _load(self, digest: str) -> InstancePre | str:
         """A module ready to instantiate, or why it never will be."""
-        path = self._cache and self._cache / hashlib.sha256(f"{digest} {code_version()}".encode()).hexdigest()
+        path = self._cache and self._cache / hashlib.sha256(f"{digest} {CODE_VERSION}".encode()).hexdigest()
         try:
             module = await asyncio.to_thread(_read_compiled, path) if path else None
             if module is None:

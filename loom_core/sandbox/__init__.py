@@ -1,0 +1,1 @@
+"""The sandbox: WebAssembly modules, run without any right but to compute."""
