@@ -8,8 +8,9 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from loom_core.app import compose
-from loom_core.durable.client import Runs, durable_client
+from loom_core.clients.runs import Runs
 from loom_core.durable.driver import run_program as drive
+from loom_core.durable.hub import hub_of
 from loom_core.durable.stopping import stop_work as ask_to_stop
 from loom_core.http.application import Delegate
 from loom_core.notations import PROGRAMS
@@ -23,7 +24,7 @@ app = df.DFApp(http_auth_level=func.AuthLevel.FUNCTION)
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def http(req: Request, client: str) -> Response:
     """The whole API: loom_core/http."""
-    return Delegate(loom.http, Runs(durable_client(client), loom.activities.stops))
+    return Delegate(loom.http, Runs(hub_of(client), loom.activities.stops))
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -50,11 +51,11 @@ async def run_activity(call):
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def file_changed(blob: func.InputStream, client: str) -> None:
     """A file that came, for the runs that wait for it: loom_core/watches."""
-    await loom.watches.changed(blob, Runs(durable_client(client), loom.activities.stops))
+    await loom.watches.changed(blob, Runs(hub_of(client), loom.activities.stops))
 
 
 @app.activity_trigger(input_name="work")
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def stop_work(work, client: str):
     """What a run does not wait for any more is asked to stop: lanes, sub-pipelines, activities."""
-    await ask_to_stop(durable_client(client), loom.activities.stops, work)
+    await ask_to_stop(hub_of(client), loom.activities.stops, work)

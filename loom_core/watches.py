@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal, Protocol, cast
 
 from loom_core.activities import activity
-from loom_core.durable.client import Runs
+from loom_core.clients.runs import Runs
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, Problem, UnavailableError
 from loom_core.ports.state import MAX_QUERIED, Delete, Document, Put, StateStore
 from loom_core.wire.json import JsonObject, digest

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from azure.durable_functions import DurableFunctionsClient
-
 from loom_core.activities.stops import Stops
-from loom_core.durable.client import answer
+from loom_core.durable.hub import Hub
 from loom_core.errors import ConflictError
 from loom_core.pipelines.session import CANCEL
 
@@ -20,7 +18,7 @@ _PATIENCE = 5.0
 _log = logging.getLogger(__name__)
 
 
-async def stop_work(client: DurableFunctionsClient, stops: Stops, work: dict[str, Any]) -> None:
+async def stop_work(hub: Hub, stops: Stops, work: dict[str, Any]) -> None:
     """Serve `{"run", "scope", "children": [{"id", "graceful"}]}`: end the children, tell running activities.
 
     Asking is best effort and never fails the run: what could not be asked in several attempts is logged, and
@@ -31,9 +29,9 @@ async def stop_work(client: DurableFunctionsClient, stops: Stops, work: dict[str
     async def end(child: dict[str, Any]) -> None:
         with contextlib.suppress(ConflictError):  # it has ended
             if child["graceful"]:
-                await answer(client.raise_orchestration_event(child["id"], CANCEL))
+                await hub.raise_event(child["id"], CANCEL)
             else:
-                await answer(client.terminate_orchestration(child["id"]))
+                await hub.terminate(child["id"])
 
     # The children first: whoever cancels itself is to learn why its activities end.
     await asyncio.gather(*(_insist(partial(end, child)) for child in work["children"]))

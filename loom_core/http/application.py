@@ -5,7 +5,7 @@ from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_core.catalogue.catalogue import Catalogue
-from loom_core.durable.client import Runs
+from loom_core.clients.runs import Runs
 from loom_core.http import definitions, health, pipelines, problems, runs, schemas
 from loom_core.http.documents import Rewrite
 from loom_core.http.limits import BodyLimit

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel
 
-from loom_core.durable.runs import Run, Status
+from loom_core.clients.run import Run, Status
 from loom_core.wire.json import Json, JsonObject
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from loom_core.durable.client import Runs
-from loom_core.durable.runs import Control, Status
+from loom_core.clients.run import Control, Status
+from loom_core.clients.runs import Runs
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.documents import RunDocument, RunList, document, referred, whole
 from loom_core.http.stream import END, follow

@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-from loom_core.durable.client import Runs
-from loom_core.durable.runs import Run
+from loom_core.clients.run import Run
+from loom_core.clients.runs import Runs
 from loom_core.http.documents import document
 from loom_core.wire.json import Json, JsonObject, dump
 

@@ -11,7 +11,7 @@ import pytest
 from loom_core.adapters.memory import MemoryStateStore
 from loom_core.catalogue.catalogue import Catalogue
 from loom_core.catalogue.pipeline import Pipeline, read
-from loom_core.durable.runs import Page, Run, keyed_run_id, new_run_id
+from loom_core.clients.run import Page, Run, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, NotFoundError, Problem, UnavailableError
 from loom_core.http.application import Delegate, application
 

@@ -1,4 +1,4 @@
-"""Runs: what clients see of the orchestrations that pipelines run as."""
+"""A run: what clients see of the orchestration that a pipeline runs as."""
 
 import base64
 import hashlib
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from loom_core.durable.hub import Status
 from loom_core.wire.json import Json, JsonObject, digest
 
-type Status = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
 type Control = Literal["cancel", "suspend", "resume", "stop", "rewind"]
 
 FINISHED: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))

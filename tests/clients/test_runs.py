@@ -12,9 +12,10 @@ from durabletask.internal import helpers
 
 from loom_core.activities.stops import Stops
 from loom_core.adapters.memory import MemoryBlobStore
-from loom_core.durable.client import Runs, durable_client
+from loom_core.clients.run import RUN_ID, Start, keyed_run_id, new_run_id
+from loom_core.clients.runs import Runs
 from loom_core.durable.driver import run_program
-from loom_core.durable.runs import RUN_ID, Start, keyed_run_id, new_run_id
+from loom_core.durable.hub import Hub, hub_of
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
 from loom_core.notations import PROGRAMS
 from loom_core.wire.commands import Publish, WaitEvent
@@ -65,7 +66,7 @@ async def runs(tmp_path, request):
     )
     client = df.DurableFunctionsClient(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": f"http://{address}"}))
     try:
-        yield Runs(client, Stops(MemoryBlobStore()))
+        yield Runs(Hub(client), Stops(MemoryBlobStore()))
     finally:
         await client.close()
         await sidecar.stop(2.0)
@@ -213,17 +214,17 @@ async def test_an_event_that_the_sdk_would_take_for_an_envelope_is_refused(runs)
 
 
 async def test_a_backend_that_is_down_is_unavailable():
-    client = durable_client(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:1"}))
-    runs = Runs(client, Stops(MemoryBlobStore()))
+    hub = hub_of(json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:1"}))
+    runs = Runs(hub, Stops(MemoryBlobStore()))
 
     with pytest.raises(UnavailableError, match="UNAVAILABLE"):
         await runs.list()
 
 
-async def test_a_binding_string_has_one_client():
+async def test_a_binding_string_has_one_hub():
     binding = json.dumps({"taskHubName": "Loom", "rpcBaseUrl": "http://127.0.0.1:2"})
 
-    assert durable_client(binding) is durable_client(binding)
+    assert hub_of(binding) is hub_of(binding)
 
 
 def test_run_ids_sort_by_time_and_never_repeat():

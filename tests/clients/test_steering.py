@@ -13,9 +13,10 @@ from durabletask.internal import helpers
 
 from loom_core.activities import Activities, activity
 from loom_core.adapters.memory import MemoryBlobStore
-from loom_core.durable.client import Runs
+from loom_core.clients.run import Start
+from loom_core.clients.runs import Runs
 from loom_core.durable.driver import run_program
-from loom_core.durable.runs import Start
+from loom_core.durable.hub import Hub
 from loom_core.durable.stopping import stop_work
 from loom_core.errors import CancelledError, ConflictError, InvalidError, StepFailedError
 from loom_core.notations import PROGRAMS
@@ -141,7 +142,7 @@ class World:
         payload = json.loads(call.input)
         try:
             if call.name == "stop_work":
-                await stop_work(self.client, self.activities.stops, payload)
+                await stop_work(self.hub, self.activities.stops, payload)
                 return ActivityOutcome("null")
             return ActivityOutcome(json.dumps(await self.activities.run(payload)))
         except Exception as error:
@@ -163,7 +164,8 @@ async def serving(path, **limits):
     await world.sidecar.start()
     binding = {"taskHubName": "Loom", "rpcBaseUrl": f"http://{world.sidecar.address}"}
     world.client = df.DurableFunctionsClient(json.dumps(binding))
-    world.runs = Runs(world.client, world.activities.stops)
+    world.hub = Hub(world.client)
+    world.runs = Runs(world.hub, world.activities.stops)
     try:
         yield world
     finally:
@@ -508,7 +510,7 @@ async def test_stopping_work_that_cannot_be_asked_gives_up_and_says_so(world, ca
         "children": [{"id": "sub-none", "graceful": g} for g in (True, False)],
     }
 
-    await stop_work(world.client, world.activities.stops, work)
+    await stop_work(world.hub, world.activities.stops, work)
 
     assert caplog.text.count("not asked to stop") == 2
     assert await world.blobs.head("stopped/run-1")
