@@ -9,9 +9,10 @@ from typing import Final, Literal, Self, cast, get_args
 from loom_core.errors import InvalidError, Problem
 
 type Blobs = Literal["files", "memory"]
+type Queue = Literal["sqlite", "memory"]
 type Store = Literal["sqlite", "memory"]
 
-_OURS: Final = ("LOOM_BLOBS", "LOOM_DATA", "LOOM_STORE")
+_OURS: Final = ("LOOM_BLOBS", "LOOM_DATA", "LOOM_QUEUE", "LOOM_STORE")
 # Read by the `loom` command and by the tests; an app finds them in its environment and has no use for them.
 _OF_TOOLS: Final = ("LOOM_URL", "LOOM_API_KEY")
 _OF_TESTS: Final = ("LOOM_TEST_", "LOOM_CRASH_")
@@ -24,11 +25,12 @@ class Settings:
     data: Path
     blobs: Blobs
     store: Store
+    queue: Queue
 
     @classmethod
     def read(cls, environment: Mapping[str, str], root: Path) -> Self:
-        """Read `LOOM_DATA` (default: `.loom` in the app's root), `LOOM_BLOBS` (`files` or `memory`) and
-        `LOOM_STORE` (`sqlite` or `memory`).
+        """Read `LOOM_DATA` (default: `.loom` in the app's root), `LOOM_BLOBS` (`files` or `memory`),
+        `LOOM_STORE` and `LOOM_QUEUE` (`sqlite` or `memory`).
 
         An empty value counts as unset. Raises InvalidError for every `LOOM_` name that is not known and every
         value that is not allowed.
@@ -37,14 +39,16 @@ class Settings:
         problems = [Problem(name, _unknown(name)) for name in sorted(given) if not _is_known(name)]
         blobs = given.get("LOOM_BLOBS", "files")
         store = given.get("LOOM_STORE", "sqlite")
-        for name, chosen, kind in (("LOOM_BLOBS", blobs, Blobs), ("LOOM_STORE", store, Store)):
+        queue = given.get("LOOM_QUEUE", "sqlite")
+        chosen_of = {"LOOM_BLOBS": (blobs, Blobs), "LOOM_STORE": (store, Store), "LOOM_QUEUE": (queue, Queue)}
+        for name, (chosen, kind) in chosen_of.items():
             allowed = get_args(kind.__value__)
             if chosen not in allowed:
                 problems.append(Problem(name, f"{chosen!r} is not one of {', '.join(allowed)}"))
         if problems:
             raise InvalidError(problems)
         data = Path(given.get("LOOM_DATA", ".loom")).expanduser()
-        return cls(root / data, cast("Blobs", blobs), cast("Store", store))
+        return cls(root / data, cast("Blobs", blobs), cast("Store", store), cast("Queue", queue))
 
 
 def _is_known(name: str) -> bool:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from loom_core.adapters.limits import check_blob, check_name
 from loom_core.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
-from loom_core.ports.blobs import MAX_LISTED, Blob, check_blob, check_name
+from loom_core.ports.blobs import MAX_LISTED, Blob
 
 _UNFINISHED = ".tmp-"  # no blob name begins with a dot
 _ABANDONED_AFTER = 3600

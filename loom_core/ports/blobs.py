@@ -1,16 +1,11 @@
 """BlobStore: immutable-looking bytes under a name, replaced whole, guarded by an etag."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from loom_core.errors import InvalidError
-
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 MAX_LISTED = 1_000
-
-_NAME = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +15,10 @@ class Blob:
 
 
 class BlobStore(Protocol):
-    """Every method raises InvalidError for a bad name, UnavailableError when the store cannot be reached."""
+    """Every method raises InvalidError for a bad name, UnavailableError when the store cannot be reached.
+
+    A name is `/`-joined segments of `A-Za-z0-9._-`, none beginning with a dot or a dash, 200 characters.
+    """
 
     async def put(
         self, name: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
@@ -29,6 +27,7 @@ class BlobStore(Protocol):
 
         Raises ConflictError when `if_absent` and it exists, or when its etag is not `if_match` (a missing
         blob matches nothing), and InvalidError above MAX_BLOB_BYTES.
+        After UnavailableError it may have been written: only reading tells.
         """
         ...
 
@@ -47,15 +46,3 @@ class BlobStore(Protocol):
     async def list(self, prefix: str = "", *, limit: int = MAX_LISTED, after: str = "") -> Sequence[str]:
         """The first `limit` names (at most MAX_LISTED) beginning with `prefix`, after `after`, in order."""
         ...
-
-
-def check_name(name: str) -> None:
-    """Refuse what is not `/`-joined segments of `A-Za-z0-9._-`, none beginning with a dot, 200 characters."""
-    if not _NAME.match(name):
-        raise InvalidError(f"{name[:200]!r} is not a blob name")
-
-
-def check_blob(name: str, data: bytes) -> None:
-    check_name(name)
-    if len(data) > MAX_BLOB_BYTES:
-        raise InvalidError(f"blob {name} has {len(data)} bytes; {MAX_BLOB_BYTES} are allowed")

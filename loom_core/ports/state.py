@@ -1,20 +1,15 @@
 """StateStore: JSON documents in partitions; the documents of one partition change together or not at all."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from loom_core.errors import InvalidError, Problem
-from loom_core.wire.json import JsonObject, dump
+from loom_core.wire.json import JsonObject
 
 MAX_OPERATIONS = 100
-MAX_BATCH_BYTES = 2 * 1024 * 1024
+# Cosmos DB takes requests of 2 MB; the rest is for ids, etags and what the wire adds.
+MAX_BATCH_BYTES = 2 * 1024 * 1024 - 64 * 1024
 MAX_QUERIED = 1_000
-
-# ASCII only, so that every store sorts ids alike; without what Cosmos DB refuses in an id.
-_ID = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?\Z")
-_FORBIDDEN = frozenset("/\\?#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +21,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a document whole: only if there is none (`if_absent`), only over `if_match`, or anyway."""
+    """Write a document whole: only if there is none (`if_absent`), only over `if_match`, or anyway.
+
+    After `ttl` seconds (1 and more) it is gone as if deleted, unless a later Put says otherwise; None: never.
+    """
 
     id: str
     body: JsonObject
     if_absent: bool = False
     if_match: str | None = None
+    ttl: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,11 @@ type Operation = Put | Delete
 
 
 class StateStore(Protocol):
-    """Every method raises InvalidError for a bad address, UnavailableError if the store cannot be reached."""
+    r"""Every method raises InvalidError for a bad address, UnavailableError if the store cannot be reached.
+
+    A partition is 1 to 512 printable characters. An id is 1 to 255 of plain ASCII without `/\?#`, and so
+    sorts alike everywhere. What was written is read by whoever reads after the write returned.
+    """
 
     async def read(self, partition: str, id: str) -> Document | None:  # noqa: A002 - as Document has it
         ...
@@ -54,8 +57,10 @@ class StateStore(Protocol):
     async def write(self, partition: str, operations: Sequence[Operation]) -> tuple[str | None, ...]:
         """Apply the operations in order, all or none, durably; the result is their new etags (None: deleted).
 
-        Raises ConflictError naming the first operation whose condition fails, and InvalidError above
+        Raises ConflictError naming the first operation whose condition fails: the document exists (Cosmos
+        DB's 409), has another etag (412), or is not there to match or delete (404). Raises InvalidError above
         MAX_OPERATIONS operations or MAX_BATCH_BYTES of JSON, or for a body that is not a JSON object.
+        After UnavailableError the batch is applied whole or not at all, and only reading tells which.
         """
         ...
 
@@ -64,34 +69,3 @@ class StateStore(Protocol):
     ) -> list[Document]:
         """The first `limit` documents (at most MAX_QUERIED) whose id begins with `prefix`, after `after`."""
         ...
-
-
-def check_address(partition: str, *ids: str) -> None:
-    """Refuse a partition that is not 1 to 512 printable characters, and ids not 1 to 255 of plain ASCII."""
-    problems = [Problem("$", f"{id_[:255]!r} is not a document id") for id_ in ids if not _is_id(id_)]
-    if not (0 < len(partition) <= 512 and partition.isprintable()):
-        problems.append(Problem("$", f"{partition[:512]!r} is not a partition"))
-    if problems:
-        raise InvalidError(problems)
-
-
-def check_batch(partition: str, operations: Sequence[Operation]) -> list[str]:
-    """Check a batch against the port's limits; the result is the JSON of each body (`""` for a Delete)."""
-    check_address(partition, *(operation.id for operation in operations))
-    puts = [operation for operation in operations if isinstance(operation, Put)]
-    if any(put.if_absent and put.if_match is not None for put in puts):
-        raise InvalidError("a Put is conditional on absence or on an etag, not on both")
-    if not 0 < len(operations) <= MAX_OPERATIONS:
-        raise InvalidError(f"a batch has 1 to {MAX_OPERATIONS} operations, this one has {len(operations)}")
-    try:
-        bodies = [dump(operation.body) if isinstance(operation, Put) else "" for operation in operations]
-        size = sum(len(body.encode()) for body in bodies)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidError(f"a document is not plain JSON: {error}") from None
-    if size > MAX_BATCH_BYTES:
-        raise InvalidError(f"a batch has at most {MAX_BATCH_BYTES} bytes of JSON, this one has {size}")
-    return bodies
-
-
-def _is_id(id_: str) -> bool:
-    return bool(_ID.match(id_)) and _FORBIDDEN.isdisjoint(id_)

@@ -5,12 +5,14 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from loom_core.errors import LoomError
+from loom_core.adapters.embedded import lend
+from loom_core.errors import LoomError, UnavailableError
 from loom_local.host.access import Access, is_loopback
 from loom_local.host.client_binding import client_binding
 from loom_local.host.containers import write_list
@@ -67,11 +69,15 @@ class Host:
         os.environ.setdefault("LOOM_DATA", str(options.data))
         load_app_settings(options.app)
         self.settings = HostJson.read(options.app)
+        self._lendable = False
+        lend(self._lend_queue)
         self.app = FunctionApp.load(options.app)
         self.endpoints: list[Endpoint] = endpoints(self.app, self.settings.route_prefix)
         self._server: WebServer | None = None
         self._sidecar: Any = None
         self._broker: Any = None
+        self._lent: Any = None
+        self._opening = threading.Lock()
         self._feeds: list[Feed] = []
 
     @property
@@ -97,10 +103,13 @@ class Host:
         if self._server is not None:
             self._server.close()
         await asyncio.gather(*(feed.stop(grace / 2) for feed in self._feeds))
+        if self._broker is not None:
+            await self._sidecar.on_engine(self._broker.drain)()
         if self._server is not None:
             await self._server.closed()
         if self._sidecar is not None:
             await self._sidecar.stop(grace / 2)
+        self._lendable = False
         self.app.close()
 
     async def _start(self) -> None:
@@ -121,6 +130,9 @@ class Host:
         self.app.open(client_binding=binding, activity_threads=self._options.activity_threads)
         # What async activities hand to threads (`asyncio.to_thread`) is held to the same number of them.
         asyncio.get_running_loop().set_default_executor(self.app.activity_threads)
+        # Queues are declared before anybody can send: a first message would make one of another kind.
+        await self._start_queues()
+        self._lendable = True
         worker.open()
         front = HttpFront(
             self.app,
@@ -130,9 +142,7 @@ class Host:
             admin=self._admin,
             max_body=self._options.max_body,
         )
-        # Queues are declared before anybody can send: a first message would make one of another kind.
         await self._start_timers()
-        await self._start_queues()
         self._start_blobs()
         self._server = WebServer(front, self._listener)
         await self._server.start()
@@ -177,9 +187,24 @@ class Host:
     def _open_broker(self) -> Any:
         from loom_local.broker import Broker  # noqa: PLC0415  cold start
 
-        if self._broker is None:
-            self._broker = Broker(self._sidecar.database)
-        return self._broker
+        with self._opening:
+            if self._broker is None:
+                self._broker = Broker(self._sidecar.database)
+                # What was scheduled before the last stop comes even if no trigger waits for it.
+                asyncio.run_coroutine_threadsafe(self._broker.tick(), self._sidecar.loop)
+            return self._broker
+
+    def _lend_queue(self) -> Any:
+        """Give the app its queue, on whatever thread it asks."""
+        from loom_local.host.lent_queue import LentQueue  # noqa: PLC0415  cold start
+
+        if not self._lendable:
+            raise UnavailableError("the queues cannot be used while the host starts or stops")
+        broker = self._open_broker()
+        with self._opening:
+            if self._lent is None:
+                self._lent = LentQueue(broker, self._sidecar.from_any_loop)
+            return self._lent
 
     def _webhooks(self, binding: str) -> Any:
         from loom_local.host.webhooks import Webhooks  # noqa: PLC0415  cold start

@@ -56,6 +56,7 @@ class Sidecar:
         self.address = ""
         """`127.0.0.1:PORT` of the gRPC front."""
         self._bridge: Bridge
+        self._host: asyncio.AbstractEventLoop
 
     async def start(self) -> None:
         """Open the file, listen, and take up the work that is in it.
@@ -63,7 +64,7 @@ class Sidecar:
         The worker may be called before this returns; `address` is known by then. Raises
         DatabaseLockedError, DatabaseTooNewError or DatabaseUnusableError.
         """
-        host = asyncio.get_running_loop()
+        host = self._host = asyncio.get_running_loop()
         self._bridge = Bridge(host, self.loop)
         self._thread.start()
         try:
@@ -81,6 +82,20 @@ class Sidecar:
     def on_engine[**P, T](self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Awaitable[T]]:
         """Make a coroutine function of the engine's loop callable from the host's."""
         return self._bridge.function(function)
+
+    def from_any_loop[**P, T](
+        self, function: Callable[P, Coroutine[Any, Any, T]]
+    ) -> Callable[P, Awaitable[T]]:
+        """As `on_engine`, also for user code that runs a loop of its own on its thread."""
+        near = self.on_engine(function)
+
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            if asyncio.get_running_loop() is self._host:
+                return await near(*args, **kwargs)
+            far = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self.loop)
+            return await asyncio.wrap_future(far)
+
+        return call
 
     async def call(self, method: str, request: Message) -> Message:
         """One call of TaskHubSidecarService from the host's loop. Raises RpcFailedError."""

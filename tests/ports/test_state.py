@@ -1,6 +1,7 @@
 """What every StateStore does; a new adapter adds one line to STORES."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,17 +10,23 @@ from hypothesis import strategies as st
 from loom_core.adapters.memory import MemoryStateStore
 from loom_core.adapters.sqlite import SqliteStateStore
 from loom_core.errors import ConflictError, InvalidError
-from loom_core.ports.state import Delete, Document, Put
+from loom_core.ports.state import MAX_BATCH_BYTES, Delete, Document, Put
+from tests.ports.clock import Clock
 
 STORES = {
-    "memory": lambda folder: MemoryStateStore(),
-    "sqlite": lambda folder: SqliteStateStore(folder / "state.db"),
+    "memory": lambda folder, clock: MemoryStateStore(clock=clock),
+    "sqlite": lambda folder, clock: SqliteStateStore(folder / "state.db", clock=clock),
 }
 
 
+@pytest.fixture
+def clock():
+    return Clock()
+
+
 @pytest.fixture(params=STORES)
-async def store(request, tmp_path):
-    store = STORES[request.param](tmp_path)
+async def store(request, tmp_path, clock):
+    store = STORES[request.param](tmp_path, clock)
     yield store
     if hasattr(store, "aclose"):
         await store.aclose()
@@ -124,7 +131,14 @@ async def test_what_a_caller_does_to_a_document_does_not_reach_the_store(store):
 
 async def test_a_batch_has_at_most_100_operations_and_2_mb(store):
     assert len(await store.write("p", [Put(f"{n}", {}) for n in range(100)])) == 100
-    for refused in ([], [Put(f"{n}", {}) for n in range(101)], [Put("x", {"s": "ä" * 1_100_000})]):
+    half = "x" * (MAX_BATCH_BYTES // 2 - len('{"s":""}'))
+    await store.write("p", [Put("x", {"s": half}), Put("y", {"s": half})])
+    for refused in (
+        [],
+        [Put(f"{n}", {}) for n in range(101)],
+        [Put("x", {"s": half}), Put("y", {"s": half + "x"})],
+        [Put("x", {"s": "ä" * (MAX_BATCH_BYTES // 2)})],
+    ):
         with pytest.raises(InvalidError):
             await store.write("p", refused)
 
@@ -156,6 +170,94 @@ async def test_partitions_that_some_store_could_not_hold_are_refused(store, part
     ):
         with pytest.raises(InvalidError):
             await operation
+
+
+async def test_of_many_writes_at_once_each_fails_or_holds_for_itself(store):
+    (etag,) = await store.write("p", [Put("guard", {})])
+
+    async def write(n):
+        guard = Put("guard", {"n": n}, if_match=etag if n % 3 else "stale")
+        last = Put(f"{n}", {}, if_absent=True) if n % 2 else Delete("nothing")
+        try:
+            await store.write(
+                "p" if n < 20 else f"p{n}", [Put(f"{n}-before", {}), *([guard] * (n < 20)), last]
+            )
+        except ConflictError:
+            return False
+        return True
+
+    held = await asyncio.gather(*map(write, range(40)))
+
+    assert held.count(True) == 11, (
+        "one of those that have the guard's etag, and the odd ones of those without"
+    )
+    for n, ok in enumerate(held):
+        partition = "p" if n < 20 else f"p{n}"
+        written = [await store.read(partition, f"{n}-before"), await store.read(partition, f"{n}")]
+        assert [document is not None for document in written] == [ok, ok]
+
+
+async def test_a_write_is_seen_by_every_read_after_it(store):
+    async def count(partition):
+        for n in range(20):
+            await store.write(partition, [Put("x", {"n": n}), Put(f"j:{n:020}", {})])
+            assert (await store.read(partition, "x")).body == {"n": n}
+            assert len(await store.query(partition, "j:")) == n + 1
+
+    await asyncio.gather(*(count(f"p{p}") for p in range(10)))
+
+
+async def test_a_document_is_gone_when_its_time_is_over(store, clock):
+    await store.write("p", [Put("short", {}, ttl=10), Put("long", {}, ttl=100), Put("ever", {})])
+    await clock.advance(9)
+    assert [d.id for d in await store.query("p")] == ["ever", "long", "short"]
+
+    await clock.advance(2)
+
+    assert await store.read("p", "short") is None
+    assert [d.id for d in await store.query("p")] == ["ever", "long"]
+    assert [d.id for d in await store.query("p", limit=1, after="ever")] == ["long"]
+    await clock.advance(100)
+    assert [d.id for d in await store.query("p")] == ["ever"]
+
+
+@pytest.mark.parametrize("refused", [Put("x", {}, if_match=""), Delete("x"), Delete("x", if_match="")])
+async def test_an_expired_document_does_not_exist_for_any_condition(store, clock, refused):
+    (etag,) = await store.write("p", [Put("x", {"n": 1}, ttl=10)])
+    with pytest.raises(ConflictError):
+        await store.write("p", [Put("x", {}, if_absent=True)])
+    await clock.advance(11)
+
+    with pytest.raises(ConflictError):
+        await store.write("p", [refused if refused.if_match is None else replace(refused, if_match=etag)])
+    await store.write("p", [Put("x", {"n": 2}, if_absent=True)])
+    await clock.advance(1_000_000)
+    assert (await store.read("p", "x")).body == {"n": 2}
+
+
+async def test_each_put_says_anew_how_long_the_document_lives(store, clock):
+    await store.write("p", [Put("kept", {}, ttl=10), Put("longer", {}, ttl=10), Put("shorter", {})])
+    await store.write("p", [Put("kept", {}), Put("longer", {}, ttl=100), Put("shorter", {}, ttl=10)])
+    await clock.advance(11)
+
+    assert [d.id for d in await store.query("p")] == ["kept", "longer"]
+
+
+async def test_expiry_takes_only_what_expired(store, clock):
+    for n in range(30):
+        await store.write(f"p{n}", [Put(f"{m}", {}, ttl=10) for m in range(20)] + [Put("stays", {})])
+    await clock.advance(11)
+    for n in range(30):
+        await store.write(f"p{n}", [Put("0", {"n": n}, if_absent=True)])
+
+    for n in range(30):
+        assert [d.id for d in await store.query(f"p{n}")] == ["0", "stays"]
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 2**31])
+async def test_a_time_to_live_that_cosmos_would_refuse_is_refused(store, ttl):
+    with pytest.raises(InvalidError):
+        await store.write("p", [Put("x", {}, ttl=ttl)])
 
 
 _ids = st.sampled_from("abc")
