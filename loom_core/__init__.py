@@ -5,11 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loom_core.activities import activity, current_call
+    from loom_core.actors.actor import Actor
     from loom_core.pipelines.gather import reducer
+    from loom_core.resilience.retry import RetryPolicy
 
-__all__ = ["activity", "current_call", "reducer"]
+__all__ = ["Actor", "RetryPolicy", "activity", "current_call", "reducer"]
 
 _ROOMS = {
+    "Actor": "loom_core.actors.actor",
+    "RetryPolicy": "loom_core.resilience.retry",
     "activity": "loom_core.activities",
     "current_call": "loom_core.activities",
     "reducer": "loom_core.pipelines.gather",

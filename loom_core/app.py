@@ -2,17 +2,36 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from loom_core.activities import Activities
+from loom_core.actors.actor import Actor
+from loom_core.actors.entity import World
+from loom_core.actors.flush import flush
+from loom_core.actors.turn import turn
 from loom_core.catalogue.catalogue import Catalogue
-from loom_core.catalogue.folders import load_folder, load_modules
+from loom_core.catalogue.folders import load_actors, load_folder, load_modules
+from loom_core.catalogue.names import Known
 from loom_core.catalogue.shipped import load_pipelines
+from loom_core.clients.actors import Actors
+from loom_core.clients.programs import answer_messages, operate
+from loom_core.clients.runs import Runs
+from loom_core.durable.driver import Programs
+from loom_core.durable.entities import Entities
+from loom_core.durable.hub import Hub
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.application import application
+from loom_core.journals.dead_letters import DeadLetters
+from loom_core.journals.store import Journals
+from loom_core.notations import PROGRAMS
+from loom_core.outbox import Outbox
+from loom_core.payloads import refer, resolve, spill
 from loom_core.ports.blobs import BlobStore
+from loom_core.ports.locks import LockManager
+from loom_core.ports.queue import MessageQueue
 from loom_core.ports.state import StateStore
 from loom_core.settings import Settings
 from loom_core.watches import Watches
@@ -24,36 +43,76 @@ class App:
 
     settings: Settings
     state: StateStore
+    queue: MessageQueue
+    locks: LockManager
     activities: Activities
     watches: Watches
     pipelines: Catalogue
+    actors: Mapping[str, type[Actor]]
+    """By name in lower case."""
+    entities: Entities
+    journals: Journals
+    dead_letters: DeadLetters
+    programs: Programs
+    """What the orchestrations run, by name."""
     http: ASGIApp
+
+    def clients(self, hub: Hub) -> tuple[Runs, Actors]:
+        """What the triggers ask of the durable backend."""
+        actors = Actors(hub, self.actors, self.journals, self.dead_letters)
+        return Runs(hub, self.activities.stops), actors
 
 
 def compose(root: Path, environment: Mapping[str, str]) -> App:
-    """Build the app whose `activities/`, `wasm/` and `pipelines/` lie in `root`.
+    """Build the app whose `activities/`, `wasm/`, `actors/` and `pipelines/` lie in `root`.
 
-    Raises InvalidError with every problem of settings, activities, modules or pipelines; each names its file.
+    Raises InvalidError with every problem of settings and of what the folders hold; each names its file.
     """
     settings = Settings.read(environment, root)
     problems: list[Problem] = []
     functions = _collect(problems, lambda: load_folder(root / "activities"), [])
     modules = _collect(problems, lambda: load_modules(root / "wasm"), [])
+    actors = _collect(problems, lambda: load_actors(root / "actors"), {})
     if problems:
         raise InvalidError(problems)
-    state = _state(settings)
-    watches = Watches(state)
+    state, blobs, queue = _state(settings), _blobs(settings), _queue(settings)
+    watches, dead_letters = Watches(state), DeadLetters(state)
+    journals = Journals(state, blobs, partial(spill, blobs), partial(resolve, blobs))
     activities = Activities(
         functions,
         modules,
-        blobs=_blobs(settings),
+        blobs=blobs,
         cache=settings.data / "compiled",
-        own=[watches.activity],
+        own=[watches.activity, Outbox(journals, dead_letters, queue).activity],
     )
-    shipped = load_pipelines(root / "pipelines", activities.names)
-    pipelines = Catalogue(shipped, activities.names, state)
-    http = application(pipelines, activities.resolve, activities.refer)
-    return App(settings, state, activities, watches, pipelines, http)
+    world = World(
+        types=actors, resolve=partial(resolve, blobs), chunk=journals.chunk, state_at=journals.state_at
+    )
+    programs = {
+        **PROGRAMS,
+        "actor_turn": partial(turn, actors),
+        "ask": answer_messages,
+        "operate": operate,
+        "flush": flush,
+    }
+    there: Known = {"activity": activities.names, "actor": [kind.name for kind in actors.values()]}
+    pipelines = Catalogue(load_pipelines(root / "pipelines", there), there, state)
+    http = application(pipelines, partial(resolve, blobs), partial(refer, blobs))
+    return App(
+        settings=settings,
+        state=state,
+        queue=queue,
+        locks=_locks(settings),
+        activities=activities,
+        watches=watches,
+        pipelines=pipelines,
+        actors=actors,
+        entities=Entities(world, journals, partial(refer, blobs)),
+        journals=journals,
+        dead_letters=dead_letters,
+        programs=programs,
+        http=http,
+    )
 
 
 def _blobs(settings: Settings) -> BlobStore:
@@ -74,6 +133,26 @@ def _state(settings: Settings) -> StateStore:
     from loom_core.adapters.sqlite import SqliteStateStore  # noqa: PLC0415 - only the chosen one
 
     return SqliteStateStore(settings.data / "state.db")
+
+
+def _queue(settings: Settings) -> MessageQueue:
+    if settings.queue == "memory":
+        from loom_core.adapters.memory import MemoryMessageQueue  # noqa: PLC0415 - only the chosen one
+
+        return MemoryMessageQueue()
+    from loom_core.adapters.embedded import EmbeddedMessageQueue  # noqa: PLC0415 - only the chosen one
+
+    return EmbeddedMessageQueue()
+
+
+def _locks(settings: Settings) -> LockManager:
+    if settings.store == "memory":
+        from loom_core.adapters.memory import MemoryLockManager  # noqa: PLC0415 - only the chosen one
+
+        return MemoryLockManager()
+    from loom_core.adapters.sqlite import SqliteLockManager  # noqa: PLC0415 - only the chosen one
+
+    return SqliteLockManager(settings.data / "locks.db")
 
 
 def _collect[T](problems: list[Problem], load: Callable[[], T], otherwise: T) -> T:

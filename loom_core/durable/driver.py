@@ -7,15 +7,18 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from datetime import UTC, timedelta
+from itertools import chain, repeat
 from types import GeneratorType
 from typing import Any, Final
 
 from durabletask import task
+from durabletask.entities import EntityInstanceId
 
-from loom_core.activities.stops import covers
-from loom_core.durable import sdk
+from loom_core.actors.ask import call_actor
 from loom_core.durable.tree import Branch, Failed, Group, Leaf, Parent, Root, Started, outcome_of
-from loom_core.errors import InvalidError, TimedOutError
+from loom_core.errors import InvalidError, StepFailedError, TimedOutError, UnavailableError
+from loom_core.sdk.context import publish_late
+from loom_core.stops import covers
 from loom_core.wire import commands
 from loom_core.wire.commands import Program, Step
 from loom_core.wire.json import JsonObject, dump
@@ -24,6 +27,7 @@ ACTIVITY: Final = "run_activity"
 ORCHESTRATION: Final = "run_program"
 STOP: Final = "stop_work"
 MAX_INSTANCE_ID: Final = 100
+_PAUSES: Final = (1.0, 5.0, 30.0)
 
 
 type Programs = Mapping[str, Callable[[JsonObject], Program]]
@@ -48,7 +52,7 @@ class Drive:
     """One execution of one program."""
 
     def __init__(self, context: task.OrchestrationContext, call: dict[str, Any]) -> None:
-        self._context, self._call = sdk.publish_late(context, call.get("status")), call
+        self._context, self._call = publish_late(context, call.get("status")), call
         self._run: str = call.get("run", context.instance_id)
         self._number: int = call.get("number", 0)  # of the key given last, over all executions
         self._children: dict[str, tuple[commands.RunProgram, task.Task[Any]]] = {}
@@ -72,24 +76,18 @@ class Drive:
     def _start(self, step: Step, parent: Parent, slot: int) -> Started:
         if self._continued is not None or self._context.is_over:
             return self._root, None
+        program = self._program(step)
         match step:
-            case GeneratorType():
-                node = Branch(self._start, step)
-            case commands.CallActivity() | commands.CallBatch() | commands.WaitEvent() if (
-                step.timeout is not None
-            ):
-                node = Branch(self._start, _within(step, step.timeout))
+            case _ if program is not None:
+                node = Branch(self._start, program)
             case commands.All():
                 node = Group(self._start, step.steps, len(step.steps) + 1)
             case commands.AnyOf() if step.steps:
                 node = Group(self._start, step.steps, len(step.steps), first=True)
             case commands.Window() if step.width > 0:
                 node = Group(self._start, step.steps, step.width, collect=step.collect)
-            case commands.Now():
-                return None, self._now()
-            case commands.Publish():
-                self._context.published = step.status
-                return None, None
+            case commands.Now() | commands.Publish() | commands.SendEvent():
+                return None, self._instantly(step)
             case commands.ContinueAsNew():
                 self._continued = step
                 self._root.settle(0, None)
@@ -98,8 +96,34 @@ class Drive:
                 return self._leaf(step, parent, slot)
         return node.begin(parent, slot)
 
+    def _program(self, step: Step) -> Program | None:
+        """The steps that a step stands for; None if it is one itself."""
+        match step:
+            case GeneratorType():
+                return step
+            case commands.CallActor():
+                return call_actor(step, self._context.instance_id, step.key or self._key(), self._now())
+            case commands.CallEntity(insists=True):
+                return _insist(step)
+            case commands.CallActivity() | commands.CallBatch() | commands.WaitEvent() if (
+                step.timeout is not None
+            ):
+                return _within(step, step.timeout)
+            case _:
+                return None
+
+    def _instantly(self, step: commands.Now | commands.Publish | commands.SendEvent) -> float | None:
+        match step:
+            case commands.Now():
+                return self._now()
+            case commands.Publish():
+                self._context.published = step.status
+            case commands.SendEvent():
+                self._context.send_event(step.instance, step.name, data=step.payload)
+        return None
+
     def _leaf(self, step: Step, parent: Parent, slot: int) -> Started:
-        name = getattr(step, "name", None) or getattr(step, "program", "")
+        name = next((getattr(step, word) for word in ("name", "program", "type") if hasattr(step, word)), "")
         try:
             watched = self._task(step)
         except (TypeError, ValueError, OverflowError) as error:
@@ -111,20 +135,16 @@ class Drive:
     def _task(self, step: Step) -> task.Task[Any]:
         context = self._context
         match step:
-            case commands.CallActivity():
-                told = {"strategy": step.strategy} if step.strategy else {}
-                work = {"input": step.input, "key": step.key or self._key(), **told}
-                return self._activity(step.name, work)
-            case commands.CallBatch():
-                work = {"inputs": step.inputs, "keys": step.keys or self._keys(len(step.inputs))}
-                return self._activity(step.name, work)
+            case commands.CallActivity() | commands.CallBatch():
+                return self._activity(step)
             case commands.RunProgram():
                 return self._child(step)
             case commands.Stop():
                 payload = {"run": self._run, "scope": step.scope, "children": self._pending(step.scope)}
                 return context.call_activity(STOP, input=payload)
-            case commands.CallActor():
-                raise ValueError("actors are not available yet")
+            case commands.CallEntity():
+                entity = EntityInstanceId(step.type, step.id)
+                return context.call_entity(entity, step.operation, step.input)
             case commands.Sleep():
                 return context.create_timer(max(timedelta(), timedelta(seconds=step.seconds)))
             case commands.WaitEvent():
@@ -134,8 +154,13 @@ class Drive:
             case _:
                 raise TypeError("not a command")
 
-    def _activity(self, name: str, work: dict[str, Any]) -> task.Task[Any]:
-        payload = {"activity": name, "run": self._run, "at": self._decided(), **work}
+    def _activity(self, step: commands.CallActivity | commands.CallBatch) -> task.Task[Any]:
+        if isinstance(step, commands.CallBatch):
+            work = {"inputs": step.inputs, "keys": step.keys or self._keys(len(step.inputs))}
+        else:
+            told = {"strategy": step.strategy} if step.strategy else {}
+            work = {"input": step.input, "key": step.key or self._key(), **told}
+        payload = {"activity": step.name, "run": self._run, "at": self._decided(), **work}
         return self._context.call_activity(ACTIVITY, input=payload)
 
     def _child(self, step: commands.RunProgram) -> task.Task[Any]:
@@ -179,6 +204,17 @@ def _within(step: commands.CallActivity | commands.CallBatch | commands.WaitEven
     if index:
         raise TimedOutError(f"{step.name} took longer than {seconds:g} s")
     return result
+
+
+def _insist(step: commands.CallEntity) -> Program:
+    for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
+        try:
+            return (yield replace(step, insists=False))
+        except StepFailedError as error:
+            if error.error_type != UnavailableError.__name__:
+                raise
+        yield commands.Sleep(pause)
+    return None
 
 
 def child_id(key: str) -> str:

@@ -1,34 +1,28 @@
 """The hub: what the rooms above ask of the durable backend, in plain values, whatever the SDK calls them."""
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, Literal, cast
 
 import durabletask.internal.orchestrator_service_pb2 as pb
-import grpc.aio
 from azure.durable_functions import DurableFunctionsClient
 from durabletask.client import OrchestrationState, OrchestrationStatus
+from durabletask.entities import EntityInstanceId
 
-from loom_core.durable import sdk
 from loom_core.durable.driver import ORCHESTRATION
-from loom_core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from loom_core.wire.json import Json, JsonObject
+from loom_core.sdk import calls
+from loom_core.sdk.answers import answer
+from loom_core.wire.json import Json, JsonObject, dump
+from loom_core.wire.messages import instance_id
 
 type Status = Literal["pending", "running", "suspended", "completed", "failed", "cancelled"]
 
 _OURS: Final[dict[str, Status]] = {"TERMINATED": "cancelled", "CONTINUED_AS_NEW": "running"}
 """What the SDK calls otherwise than Loom."""
-_ERRORS: Final = {
-    grpc.StatusCode.ALREADY_EXISTS: (ConflictError, "there is a run of this id already"),
-    grpc.StatusCode.NOT_FOUND: (NotFoundError, "there is no such run"),
-    grpc.StatusCode.FAILED_PRECONDITION: (ConflictError, ""),
-    grpc.StatusCode.INVALID_ARGUMENT: (InvalidError, ""),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (InvalidError, "the answer is too large; ask with a smaller limit"),
-}
-"""What the backend's refusals are here; without words, its own are told."""
+_ENDED: Final = {"COMPLETED", "FAILED", "TERMINATED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +50,23 @@ class Hub:
     def __init__(self, client: DurableFunctionsClient) -> None:
         self._client = client
 
-    async def schedule(self, instance: str, call: Json, *, replace_failed: bool = False) -> None:
+    async def schedule(
+        self, instance: str, call: Json, *, replace_failed: bool = False, name: str = ORCHESTRATION
+    ) -> None:
         """Run a program as this instance. Raises ConflictError if there is one, even one that has ended."""
         replaced = [pb.ORCHESTRATION_STATUS_FAILED] if replace_failed else []  # else none, finished or not
         policy = pb.OrchestrationIdReusePolicy(replaceableStatus=replaced)
         schedule = self._client.schedule_new_orchestration
-        await _answer(schedule(ORCHESTRATION, input=call, instance_id=instance, reuse_id_policy=policy))
+        await answer(schedule(name, input=call, instance_id=instance, reuse_id_policy=policy))
 
     async def get(self, instance: str) -> Instance | None:
-        return _instance(await _answer(self._client.get_orchestration_state(instance)))
+        return _instance(await answer(self._client.get_orchestration_state(instance)))
 
     async def wait(self, instance: str, seconds: float) -> Instance | None:
         """The instance once it has ended; None if there is none, or time is up."""
         try:
             wait = self._client.wait_for_orchestration_completion
-            return _instance(await _answer(wait(instance, timeout=seconds)))
+            return _instance(await answer(wait(instance, timeout=seconds)))
         except TimeoutError:
             return None
 
@@ -82,23 +78,44 @@ class Hub:
         `after` is the second of the result, where the listing goes on, if it does. Raises InvalidError for
         any other.
         """
-        wanted = [theirs.value for theirs in OrchestrationStatus if _status(theirs) in statuses]
-        query = pb.InstanceQuery(runtimeStatus=wanted, maxInstanceCount=limit, fetchInputsAndOutputs=True)
-        query.instanceIdPrefix.value = prefix
-        states, following = await _answer(sdk.query_page(self._client, query, after))
+        wanted = [theirs for theirs in OrchestrationStatus if _status(theirs) in statuses]
+        states, following = await answer(calls.query(self._client, prefix, wanted, limit, after))
         return [found for state in states if (found := _instance(state))], following
 
+    async def ended(self, prefix: str, before: datetime, limit: int) -> list[str]:
+        """At most `limit` instances with such ids that began before then and have ended."""
+        wanted = [status for status in OrchestrationStatus if status.name in _ENDED]
+        states, _ = await answer(calls.query(self._client, prefix, wanted, limit, before=before))
+        return [state.instance_id for state in states]
+
+    async def purge(self, instance: str) -> None:
+        """Forget an instance that has ended."""
+        await answer(self._client.purge_orchestration(instance))
+
     async def raise_event(self, instance: str, name: str, payload: Json = None) -> None:
-        await _answer(self._client.raise_orchestration_event(instance, name, data=payload))
+        await answer(self._client.raise_orchestration_event(instance, name, data=payload))
+
+    async def signal(self, entity: str, operation: str, given: Json) -> None:
+        """Have an actor's entity run an operation; it is kept when this returns."""
+        await answer(calls.signal(self._client, instance_id(entity), operation, dump(given)))
+
+    async def entity(self, entity: str) -> Json:
+        """What an actor's entity keeps; None if there is none."""
+        found = await answer(self._client.get_entity(EntityInstanceId.parse(instance_id(entity))))
+        return json.loads(found.get_state() or "null") if found else None
+
+    async def entities(self, prefix: str, limit: int, after: str | None) -> tuple[list[str], str | None]:
+        """The ids of at most `limit` entities that begin so, and where the listing goes on, if it does."""
+        return await answer(calls.query_entities(self._client, prefix, limit, after))
 
     async def terminate(self, instance: str) -> None:
-        await _answer(self._client.terminate_orchestration(instance))
+        await answer(self._client.terminate_orchestration(instance))
 
     async def suspend(self, instance: str) -> None:
-        await _answer(self._client.suspend_orchestration(instance))
+        await answer(self._client.suspend_orchestration(instance))
 
     async def resume(self, instance: str) -> None:
-        await _answer(self._client.resume_orchestration(instance))
+        await answer(self._client.resume_orchestration(instance))
 
 
 @lru_cache(maxsize=8)
@@ -130,12 +147,3 @@ def _instance(state: OrchestrationState | None) -> Instance | None:
         shown=json.loads(state.serialized_custom_status or "null"),
         error=failure and {"type": failure.error_type.rpartition(".")[2], "message": failure.message},
     )
-
-
-async def _answer[T](asked: Awaitable[T]) -> T:
-    try:
-        return await asked
-    except grpc.aio.AioRpcError as error:
-        code = error.code()
-        kind, words = _ERRORS.get(code, (UnavailableError, f"the durable backend answered {code.name}"))
-        raise kind(words or error.details() or f"the durable backend refused: {code.name}") from error

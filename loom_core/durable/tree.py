@@ -13,6 +13,7 @@ from types import GeneratorType
 from typing import Any
 
 from durabletask import task
+from durabletask.entities import EntityOperationFailedException
 
 from loom_core import errors
 from loom_core.errors import LoomError, StepFailedError
@@ -186,6 +187,9 @@ def outcome_of(ended: task.Task[Any], name: str) -> Any:
     details = ended.get_exception().details
     module, _, error_type = details.error_type.rpartition(".")
     message = details.message
+    if error_type == EntityOperationFailedException.__name__:
+        module, told = "", message.partition(" failed with error: ")[2]
+        error_type, _, message = told.partition(": ")
     if error_type == StepFailedError.__name__:
         # A child program failed because a step of it did: that step is what there is to know.
         name, error_type, message = (*message.split(": ", 2), "", "")[:3]

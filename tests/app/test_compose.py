@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from loom_core.app import compose
-from loom_core.errors import InvalidError
+from loom_core.errors import InvalidError, UnavailableError
+from loom_core.ports.queue import QueueMessage
 from loom_core.ports.state import Put
 from loom_core.settings import Settings
 
@@ -77,9 +78,13 @@ def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
     ("environment", "told"),
     [
         ({"LOOM_BLOB": "files"}, "LOOM_BLOB: no such setting; did you mean LOOM_BLOBS?"),
-        ({"LOOM_XYZ": "1"}, "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA, LOOM_STORE"),
+        (
+            {"LOOM_XYZ": "1"},
+            "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA, LOOM_QUEUE, LOOM_STORE",
+        ),
         ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, memory"),
         ({"LOOM_STORE": "paper"}, "LOOM_STORE: 'paper' is not one of sqlite, memory"),
+        ({"LOOM_QUEUE": "tube"}, "LOOM_QUEUE: 'tube' is not one of sqlite, memory"),
     ],
 )
 def test_settings_that_nobody_reads_are_refused(environment, told):
@@ -92,7 +97,7 @@ def test_settings_that_nobody_reads_are_refused(environment, told):
 def test_settings_of_the_tools_and_empty_ones_are_none_of_the_apps_business():
     settings = Settings.read({"LOOM_API_KEY": "x", "LOOM_TEST_X": "y", "LOOM_BLOBS": ""}, ROOT)
 
-    assert settings == Settings(ROOT / ".loom", "files", "sqlite")
+    assert settings == Settings(ROOT / ".loom", "files", "sqlite", "sqlite")
 
 
 async def test_documents_are_kept_in_a_file_that_is_made_when_it_is_needed(folder):
@@ -110,6 +115,31 @@ async def test_documents_can_live_in_memory(folder):
 
     await store.write("p", [Put("x", {})])
 
+    assert not (folder / ".loom").exists()
+
+
+async def test_locks_live_beside_the_documents(folder):
+    locks = compose(folder, {}).locks
+    assert not (folder / ".loom" / "locks.db").exists()
+
+    assert await locks.acquire("x", 15) is not None
+
+    assert (folder / ".loom" / "locks.db").exists()
+    await locks.aclose()
+
+
+async def test_without_a_local_host_its_queue_says_what_to_do(folder):
+    message = QueueMessage(body=1, message_id="m")
+
+    with pytest.raises(UnavailableError, match="`loom dev`.*LOOM_QUEUE"):
+        await compose(folder, {}).queue.send("work", [message])
+
+
+async def test_messages_and_locks_can_live_in_memory(folder):
+    in_memory = compose(folder, {"LOOM_BLOBS": "memory", "LOOM_QUEUE": "memory", "LOOM_STORE": "memory"})
+
+    await in_memory.queue.send("work", [QueueMessage(body=1, message_id="m")])
+    assert await in_memory.locks.acquire("x", 15) is not None
     assert not (folder / ".loom").exists()
 
 

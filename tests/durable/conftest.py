@@ -37,6 +37,7 @@ class Backend:
         self.answer = answer or (lambda kind, payload: payload.get("input", payload.get("payload")))
         self.open = {}  # sequence number -> ("activity" | "child" | "timer", payload, fire_at)
         self.log = []  # every piece of work that was ever scheduled, in order
+        self.sent = []  # events to other instances
         self.generations = 1
         self.dispatches = self.begun = 0
         """Work items, and how often the worker that keeps programs had to begin at the beginning."""
@@ -63,11 +64,27 @@ class Backend:
         try:
             result = json.dumps(self.answer(kind, payload))
         except Exception as error:
+            if kind == "entity":
+                name = type(error).__name__  # told as loom_core/durable/entities.py tells it
+                failure = pb.TaskFailureDetails(errorType=name, errorMessage=f"{name}: {error}")
+                given = {"requestId": payload["request"], "failureDetails": failure}
+                self.inbox.append(
+                    pb.HistoryEvent(eventId=-1, entityOperationFailed=pb.EntityOperationFailedEvent(**given))
+                )
+                return
             failed = (
                 make.new_task_failed_event if kind == "activity" else make.new_sub_orchestration_failed_event
             )
             self.inbox.append(failed(number, error))
         else:
+            if kind == "entity":
+                given = {"requestId": payload["request"], "output": StringValue(value=result)}
+                self.inbox.append(
+                    pb.HistoryEvent(
+                        eventId=-1, entityOperationCompleted=pb.EntityOperationCompletedEvent(**given)
+                    )
+                )
+                return
             ended = (
                 make.new_task_completed_event
                 if kind == "activity"
@@ -125,6 +142,18 @@ class Backend:
             payload = json.loads(child.input.value) | {"instance": child.instanceId}
             self._schedule(number, "child", payload)
             self.past.append(make.new_sub_orchestration_created_event(number, child.name, child.instanceId))
+        elif kind == "sendEntityMessage":
+            called = action.sendEntityMessage.entityOperationCalled
+            asked = {"to": called.targetInstanceId.value, "operation": called.operation}
+            asked |= {"input": json.loads(called.input.value), "request": called.requestId}
+            self._schedule(number, "entity", asked)
+            self.past.append(pb.HistoryEvent(eventId=number, entityOperationCalled=called))
+        elif kind == "sendEvent":
+            sent = action.sendEvent
+            self.sent.append((sent.instance.instanceId, sent.name, json.loads(sent.data.value)))
+            event = make.new_event_sent_event(number, sent.instance.instanceId, sent.data.value)
+            event.eventSent.name = sent.name
+            self.past.append(event)
         elif kind == "completeOrchestration":
             done = action.completeOrchestration
             status = NAMES[done.orchestrationStatus]

@@ -1,18 +1,28 @@
+import itertools
 from datetime import UTC, datetime
 
 import pytest
 
-from loom_core.errors import InvalidError, SandboxError, StepFailedError, TimedOutError
+from loom_core.errors import (
+    ConflictError,
+    InvalidError,
+    SandboxError,
+    StepFailedError,
+    TimedOutError,
+    UnavailableError,
+)
 from loom_core.wire.commands import (
     All,
     AnyOf,
     CallActivity,
     CallActor,
     CallBatch,
+    CallEntity,
     ContinueAsNew,
     Now,
     Publish,
     RunProgram,
+    SendEvent,
     Sleep,
     Stop,
     WaitEvent,
@@ -539,7 +549,7 @@ def test_a_status_that_is_too_large_is_left_out_and_says_so(backend):
 
 
 def test_another_version_of_the_sdk_is_refused_with_the_supported_one():
-    from loom_core.durable import sdk
+    from loom_core.sdk import versions as sdk
 
     with pytest.raises(RuntimeError, match=r"durabletask==1.12.0 and .*installed: durabletask==1.13.0"):
         sdk.check({**sdk.SUPPORTED, "durabletask": "1.13.0"})
@@ -555,14 +565,73 @@ def test_an_activity_is_told_its_strategy(play):
     assert [payload.get("strategy") for _, payload in run.log] == ["fast", None]
 
 
-def test_calling_an_actor_fails_as_a_step(play):
+def calls_an_actor(_):
+    try:
+        return (yield CallActor("Agent", "a", 1, key="k"))
+    except StepFailedError as error:
+        return [error.step, error.error_type, error.message]
+
+
+def test_calling_an_actor_delivers_a_message_and_gives_its_answer(play):
+    run = play(
+        calls_an_actor, answer=lambda _kind, _asked: [{"messageId": "k", "status": "done", "result": 7}]
+    )
+
+    [(kind, asked)] = run.log
+    [message] = asked["input"]["messages"]
+    assert (kind, asked["to"], asked["operation"], run.output) == ("entity", "@agent@a", "deliver", 7)
+    assert (message["messageId"], message["actorId"], message["payload"]) == ("k", "Agent/a", 1)
+    assert message["metadata"]["sender"] == "run-1"
+
+
+def test_an_actor_that_takes_its_time_answers_with_an_event(backend):
+    run = backend(calls_an_actor, answer=lambda _kind, _asked: [{"messageId": "k", "status": "accepted"}])
+    run.dispatch()
+    [(number, (_, asked, _))] = run.open.items()
+    run.complete(number)
+    run.dispatch()
+    assert run.status is None
+    reply = asked["input"]["messages"][0]["metadata"]["replyTo"]
+    assert reply["instance"] == "run-1"
+    run.raise_event(reply["event"], {"status": "done", "result": 8})
+    run.dispatch()
+
+    assert run.output == 8
+
+
+def test_what_an_actor_could_not_do_fails_the_step(play):
+    error = {"type": "ValueError", "message": "no", "retryable": False}
+    answer = [{"messageId": "k", "status": "failed", "error": error}]
+
+    assert play(calls_an_actor, answer=lambda _kind, _asked: answer).output == ["Agent/a", "ValueError", "no"]
+
+
+def test_an_entity_whose_store_is_out_is_asked_again_and_any_other_failure_is_thrown(play):
+    errors = itertools.cycle([UnavailableError("out"), UnavailableError("out"), ConflictError("no")])
+
+    def answer(kind, _asked):
+        if kind == "entity":
+            raise next(errors)
+
     def program(_):
         try:
-            yield CallActor("Agent", "a", 1)
-        except InvalidError as error:
-            return str(error)
+            yield CallEntity("Agent", "a", "turn", {})
+        except StepFailedError as error:
+            return error.error_type
 
-    assert "actors are not available yet" in play(program).output
+    run = play(program, answer=answer)
+
+    assert run.output == "ConflictError"
+    assert [kind for kind, _ in run.log] == ["entity", "timer", "entity", "timer", "entity"]
+
+
+def test_an_event_is_sent_to_another_instance_and_not_waited_for(play):
+    def program(_):
+        return (yield SendEvent("run-2", "hello", {"n": 1}))
+
+    run = play(program)
+
+    assert (run.sent, run.output) == ([("run-2", "hello", {"n": 1})], None)
 
 
 @pytest.mark.parametrize(

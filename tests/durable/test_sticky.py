@@ -10,9 +10,9 @@ from azure.durable_functions.worker import DurableFunctionsWorker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom_core.durable import sdk
-from loom_core.durable.kept import Kept
 from loom_core.errors import LoomError
+from loom_core.sdk import sticky as sdk
+from loom_core.sdk.kept import Kept
 from loom_core.wire import commands as c
 
 LEAVES = st.one_of(

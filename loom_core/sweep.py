@@ -1,0 +1,58 @@
+"""The sweep: turns that broke are told to their actors, and what orchestrations leave is forgotten later."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+from itertools import batched
+from typing import Any, Final
+
+from loom_core.durable.hub import Hub
+from loom_core.ports.locks import MAX_TTL, LockManager
+
+SCHEDULE: Final = "0 */10 * * * *"
+KEPT: Final = timedelta(days=1)
+"""As long as the same question is answered from the first time."""
+PREFIXES: Final = ("ask-", "flush-", "turn-")
+PAGE: Final = 200
+AT_ONCE: Final = 16
+_NAME: Final = "sweep"
+_log = logging.getLogger(__name__)
+
+
+async def mend(hub: Hub) -> int:
+    """Tell actors of turns whose orchestration failed, or that somebody ended behind their backs.
+
+    The message is tried again, as after any other failure. The result is how many there were.
+    """
+    broken, _ = await hub.page("turn-", ["failed", "cancelled"], PAGE, None)
+    for instance in broken:
+        call: Any = instance.input
+        given = call["payload"]
+        why = (instance.error or {}).get("message") or "somebody ended it"
+        error = {"type": "StepFailedError", "message": f"the turn broke off: {why}", "retryable": True}
+        told: dict[str, Any] = {"turn": given["turn"], "entries": [], "before": given["state"]}
+        await hub.signal(given["actor"], "turn", {**told, "end": {"error": error, "done": {}}})
+        await hub.purge(instance.id)
+        _log.warning("%s of %s broke off: %s", instance.id, given["actor"], why)
+    return len(broken)
+
+
+async def sweep(hub: Hub, locks: LockManager, now: datetime) -> int:
+    """Do both, one host at a time, as long as its lock can be held; the result is how many are forgotten."""
+    lock = await locks.acquire(_NAME, MAX_TTL)
+    if lock is None:
+        return 0
+    swept = 0
+    try:
+        await mend(hub)
+        for prefix in PREFIXES:
+            while ended := await hub.ended(prefix, now - KEPT, PAGE):
+                for group in batched(ended, AT_ONCE, strict=False):
+                    await asyncio.gather(*map(hub.purge, group))
+                swept += len(ended)
+                lock = await locks.extend(lock)
+    finally:
+        await locks.release(lock)
+    if swept:
+        _log.info("%d orchestrations of actors were forgotten", swept)
+    return swept
