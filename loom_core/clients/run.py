@@ -76,13 +76,20 @@ class Page:
 
 def new_run_id(now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = os.urandom) -> str:
     """A new id: 48 bits of milliseconds and 80 random ones, so that ids sort by time."""
-    return _run_id(int(now() * 1000).to_bytes(6) + entropy(10))
+    return new_id(PREFIX, now, entropy)
+
+
+def new_id(
+    prefix: str, now: Callable[[], float] = time.time, entropy: Callable[[int], bytes] = os.urandom
+) -> str:
+    """A new id of any kind, made in the same way."""
+    return prefix + _encoded(int(now() * 1000).to_bytes(6) + entropy(10))
 
 
 def keyed_run_id(pipeline: str, key: str) -> str:
     """The id that an idempotency key stands for, within its pipeline."""
-    return _run_id(hashlib.sha256(f"{pipeline}\0{key}".encode()).digest()[:16])
+    return PREFIX + _encoded(hashlib.sha256(f"{pipeline}\0{key}".encode()).digest()[:16])
 
 
-def _run_id(bits: bytes) -> str:
-    return PREFIX + base64.b32hexencode(bits).decode().lower().rstrip("=")
+def _encoded(bits: bytes) -> str:
+    return base64.b32hexencode(bits).decode().lower().rstrip("=")

@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from loom_core.activities.stops import KEPT, Stops
 from loom_core.clients.run import PREFIX, RUN_ID, Control, Page, Run, Start, keyed_run_id, new_run_id
 from loom_core.durable.hub import Hub, Instance, Status
 from loom_core.errors import CancelledError, ConflictError, InvalidError, NotFoundError
 from loom_core.pipelines.session import CANCEL, STOP
+from loom_core.stops import KEPT, Stops
 from loom_core.wire.json import Json
 
 _WANTED: Final[dict[Control, Status]] = {"cancel": "cancelled", "suspend": "suspended", "resume": "running"}

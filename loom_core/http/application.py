@@ -1,12 +1,16 @@
 """The FastAPI application, as it is mounted under /api."""
 
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from loom_core.catalogue.catalogue import Catalogue
+from loom_core.clients.actors import Actors
 from loom_core.clients.runs import Runs
-from loom_core.http import definitions, health, pipelines, problems, runs, schemas
+from loom_core.http import actors as actors_
+from loom_core.http import deadletters, definitions, health, messages, pipelines, problems, runs, schemas
 from loom_core.http.documents import Rewrite
 from loom_core.http.limits import BodyLimit
 
@@ -28,7 +32,8 @@ _SCOPE_KEYS = (
 
 
 def application(catalogue: Catalogue, resolve: Rewrite, refer: Rewrite) -> ASGIApp:
-    """Loom's HTTP API over these pipelines. Each request's scope carries its `Runs` as `state["runs"]`.
+    """Loom's HTTP API over these pipelines. Each request's scope carries its clients as
+    `state["runs"]` and `state["actors"]`.
 
     `refer` puts references in the place of the long strings of a large document that a run is given, and
     `resolve` puts the strings back.
@@ -44,8 +49,18 @@ def application(catalogue: Catalogue, resolve: Rewrite, refer: Rewrite) -> ASGIA
     app.state.resolve, app.state.refer = resolve, refer
     problems.install(app)
     pipelines_ = (definitions.router(catalogue), pipelines.router(catalogue))
-    for routes in (health.routes, *pipelines_, runs.routes, schemas.routes):
+    app.router.routes[:0] = messages.routes
+    rest = (runs.routes, health.routes, actors_.routes, deadletters.routes, schemas.routes)
+    for routes in (*pipelines_, *rest):
         app.include_router(routes)
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        document["paths"] |= messages.DESCRIBED
+        return document
+
+    app.openapi = openapi
     return BodyLimit(app)
 
 
@@ -55,10 +70,10 @@ class Delegate(Response):
     It is what the Functions worker's own web server sends; the scope is cleaned of that server's routing.
     """
 
-    def __init__(self, app: ASGIApp, runs: Runs | None = None) -> None:
+    def __init__(self, app: ASGIApp, runs: Runs | None = None, actors: Actors | None = None) -> None:
         super().__init__()
-        self._app, self._runs = app, runs
+        self._app, self._state = app, {"runs": runs, "actors": actors}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         clean = {key: scope[key] for key in _SCOPE_KEYS if key in scope}
-        await self._app(clean | {"root_path": PREFIX, "state": {"runs": self._runs}}, receive, send)
+        await self._app(clean | {"root_path": PREFIX, "state": self._state}, receive, send)

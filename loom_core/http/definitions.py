@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from loom_core.catalogue.catalogue import Catalogue, Expected, Page
 from loom_core.catalogue.pipeline import Pipeline, Source
-from loom_core.catalogue.text import NotJsonError, decode
+from loom_core.catalogue.text import decode
 from loom_core.errors import ConflictError
+from loom_core.http.bodies import check_declared
 from loom_core.http.documents import ProblemDocument
-from loom_core.http.problems import problem
 from loom_core.notations import MAX_BYTES
 from loom_core.wire.json import Json
 
@@ -55,7 +55,7 @@ _BODY: Any = {
 }
 
 
-def router(catalogue: Catalogue) -> APIRouter:  # noqa: C901 - a list of routes
+def router(catalogue: Catalogue) -> APIRouter:
     """Routes over the pipelines of this catalogue."""
     routes = APIRouter(prefix="/pipelines", tags=["pipelines"])
 
@@ -81,14 +81,8 @@ def router(catalogue: Catalogue) -> APIRouter:  # noqa: C901 - a list of routes
         name: str, request: Request, if_match: Matches = None, if_none_match: Matches = None
     ) -> Response:
         """Store a version and make it current: 201 if it is new. Runs under way keep theirs."""
-        declared = request.headers.get("content-type", "nothing")
-        if not re.fullmatch(r"application/(?:[\w.+-]+\+)?json(?:\s*;.*)?", declared, re.IGNORECASE):
-            detail = f"send the body as Content-Type: application/json; it was declared as {declared}"
-            raise HTTPException(415, detail)
-        try:
-            definition = decode(await request.body())
-        except NotJsonError as error:
-            return problem(400, "the body is not JSON", error.problems)
+        check_declared(request)
+        definition = decode(await request.body())
         try:
             pipeline, is_new = await catalogue.put(name, definition, _expected(if_match, if_none_match))
         except ConflictError as error:

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from loom_core.activities.schema import Schema
 from loom_core.catalogue.catalogue import Catalogue
 from loom_core.clients.run import Start
 from loom_core.errors import InvalidError, Problem
 from loom_core.http.documents import RunDocument, referred, whole
 from loom_core.http.runs import runs_of
+from loom_core.schema import Schema
 from loom_core.wire.json import Json, canonical
 
 MAX_WAIT: Final = 220

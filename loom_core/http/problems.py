@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from loom_core.catalogue.text import NotJsonError
 from loom_core.errors import (
     ConflictError,
     IntegrityError,
@@ -63,6 +64,8 @@ async def _loom_error(_: Request, error: Exception) -> ProblemResponse:
     status = (
         _STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR) if isinstance(error, LoomError) else 500
     )
+    if isinstance(error, NotJsonError):
+        return problem(400, "the body is not JSON", error.problems)
     if isinstance(error, InvalidError):
         return problem(status, "the document breaks its rules", error.problems)
     return problem(status, str(error), headers={"Retry-After": "1"} if status == 503 else None)

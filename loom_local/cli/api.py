@@ -19,6 +19,7 @@ from loom_local.cli.sse import Event, parse
 
 DEFAULT_URL = "http://127.0.0.1:7071"
 BODY_LIMIT = 64 * 1024 * 1024  # bytes of one answer
+CHUNK = 256 * 1024
 HTTP_ERROR = 400
 UNAUTHORIZED = 401
 SERVER_ERROR = 500
@@ -89,6 +90,19 @@ class Api:
             if response.status >= HTTP_ERROR:
                 raise _refusal(response.status, _read(response))
             yield from parse(iter(lambda: response.read1(65536), b""), last_id=last_id)
+        finally:
+            connection.close()
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield what is at `path`, however large, as it comes. Raises UnreachableError if it breaks off."""
+        connection, response = self._send("GET", path, None, {"Accept": "*/*"})
+        try:
+            if response.status >= HTTP_ERROR:
+                raise _refusal(response.status, _read(response))
+            while chunk := response.read(CHUNK):
+                yield chunk
+        except (OSError, HTTPException) as error:
+            raise UnreachableError(f"{self.url} broke off: {_reason(error)}") from error
         finally:
             connection.close()
 

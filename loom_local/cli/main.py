@@ -6,12 +6,14 @@ from typing import Any
 import click
 
 COMMANDS = {
+    "actors": "List, show and steer actors.",
+    "deadletters": "List, show and replay messages that actors could not serve.",
     "diagram": "Draw a pipeline as a Mermaid flowchart.",
     "dev": "Serve a function app on this machine, and reload it when it changes.",
     "pipelines": "List, show and store the pipelines of a host.",
     "run": "Run a pipeline and wait for its result.",
     "runs": "List, show and steer runs.",
-    "send": "Send a message to a queue.",
+    "send": "Send a message to an actor or to a queue.",
     "validate": "Check pipeline files without running them.",
 }
 

@@ -28,8 +28,8 @@ WRONG = 1
 def validate(*, files: tuple[str, ...], app: str | None, no_names: bool, as_json: bool) -> None:
     """Check pipeline files: a FILE, all of a folder, or - for the standard input; else the app's pipelines.
 
-    What they call is looked up in the app, whose activities are imported for that. The files may call each
-    other.
+    What they call is looked up in the app, whose activities and actors are imported for that. The files may
+    call each other.
 
     Exit codes: 0 nothing is wrong, 1 something is, 2 wrong use, or an app that cannot be imported.
     """

@@ -32,6 +32,8 @@ class Host:
     finished: bool = False
     pages: dict = field(default_factory=dict)
     documents: dict = field(default_factory=dict)
+    posted: dict = field(default_factory=dict)
+    preferred: list = field(default_factory=list)
 
     def document(self) -> dict:
         ended = self.outcome if self.finished else {"status": "running"}
@@ -50,7 +52,7 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - the wh
             pass
 
         def answer(self, status, document):
-            content = json.dumps(document).encode()
+            content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -65,6 +67,8 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - the wh
                 self.answer(200, host.document())
             elif path == "/api/runs" or (path.startswith("/api/pipelines") and query in host.pages):
                 self.answer(200, host.pages[query])
+            elif self.path in host.documents:
+                self.answer(200, host.documents[self.path])
             elif path in host.documents:
                 self.answer(200, host.documents[path])
             else:
@@ -88,6 +92,9 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - the wh
                 self.answer(*host.refusal)
             elif host.lose_first_answer and len(host.keys) == 1:
                 self.close_connection = True
+            elif self.path in host.posted:
+                host.preferred.append(self.headers["Prefer"])
+                self.answer(*host.posted[self.path])
             elif self.path.startswith("/admin/queues/"):
                 self.answer(201, {"results": [{"sequenceNumber": 7, "duplicate": len(host.bodies) > 1}]})
             else:

@@ -10,7 +10,6 @@ import pytest
 from azure.durable_functions.worker import DurableFunctionsWorker
 from durabletask.internal import helpers
 
-from loom_core.activities.stops import Stops
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.clients.run import RUN_ID, Start, keyed_run_id, new_run_id
 from loom_core.clients.runs import Runs
@@ -18,6 +17,7 @@ from loom_core.durable.driver import run_program
 from loom_core.durable.hub import Hub, hub_of
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, SandboxError, UnavailableError
 from loom_core.notations import PROGRAMS
+from loom_core.stops import Stops
 from loom_core.wire.commands import Publish, WaitEvent
 from loom_local.engine.worker import ActivityOutcome
 from loom_local.sidecar.service import Sidecar

@@ -15,9 +15,9 @@ from loom_core.activities import Activities, activity
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.clients.run import Start
 from loom_core.clients.runs import Runs
+from loom_core.clients.stopping import stop_work
 from loom_core.durable.driver import run_program
 from loom_core.durable.hub import Hub
-from loom_core.durable.stopping import stop_work
 from loom_core.errors import CancelledError, ConflictError, InvalidError, StepFailedError
 from loom_core.notations import PROGRAMS
 from loom_core.pipelines.session import CANCEL, STOP

@@ -14,6 +14,7 @@ from loom_core.catalogue.pipeline import Pipeline, read
 from loom_core.clients.run import Page, Run, keyed_run_id, new_run_id
 from loom_core.errors import ConflictError, NotFoundError, Problem, UnavailableError
 from loom_core.http.application import Delegate, application
+from tests.http.world import World
 
 
 def definition(name, **more):
@@ -94,7 +95,11 @@ class MemoryRuns:
 
 async def resolve(value):
     """As if one reference had been spilled: the real thing is tested with the activities."""
-    return "put back" if value == {"$ref": "payloads/x", "bytes": 8} else value
+    if value == {"$ref": "payloads/x", "bytes": 8}:
+        return "put back"
+    if isinstance(value, list):
+        return [await resolve(item) for item in value]
+    return {key: await resolve(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 async def refer(value):
@@ -109,14 +114,14 @@ def runs():
 
 
 def catalogue_of(store, **clocks):
-    return Catalogue(SHIPPED, frozenset({"noop"}), store, **clocks)
+    return Catalogue(SHIPPED, {"activity": {"noop"}}, store, **clocks)
 
 
-def api_of(catalogue, runs):
+def api_of(catalogue, runs, actors=None):
     inner = application(catalogue, resolve, refer)
 
     async def outer(scope, receive, send):
-        await Delegate(inner, runs)(scope | {"path_params": {"left": "over"}}, receive, send)
+        await Delegate(inner, runs, actors)(scope | {"path_params": {"left": "over"}}, receive, send)
 
     transport = httpx.ASGITransport(app=outer, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://loom/api")
@@ -128,8 +133,14 @@ def store():
 
 
 @pytest.fixture
-async def api(runs, store):
-    async with api_of(catalogue_of(store), runs) as client:
+def world():
+    """The actors behind the API."""
+    return World()
+
+
+@pytest.fixture
+async def api(runs, store, world):
+    async with api_of(catalogue_of(store), runs, world.actors) as client:
         yield client
 
 
