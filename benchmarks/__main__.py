@@ -15,7 +15,19 @@ from benchmarks.machine import describe, load
 from benchmarks.measure import Scale, Table
 from benchmarks.report import document, markdown
 
-AREAS = ("messages", "entities", "orchestrations", "runs", "scatter", "lanes", "start", "wasm")
+AREAS = (
+    "stores",
+    "messages",
+    "entities",
+    "actors",
+    "histories",
+    "orchestrations",
+    "runs",
+    "scatter",
+    "lanes",
+    "start",
+    "wasm",
+)
 RESULTS = ROOT / "benchmarks" / "results.md"
 QUICK = Scale(factor=0.3, repeats=3, largest_scatter=10_000)
 SMOKE = Scale(factor=0.01, repeats=1, largest_scatter=100)

@@ -106,11 +106,12 @@ def _ready(process: subprocess.Popen[str]) -> str:
 
 
 def loom_app(folder: Path) -> Path:
-    """Lay out Loom's own app, unmodified, with the pipelines of the benchmarks in the place of its own."""
+    """Lay out Loom's own app, unmodified, with pipelines and actors of the benchmarks in place of its own."""
     folder.mkdir()
     for name in ("function_app.py", "host.json", "activities", "wasm"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "pipelines").symlink_to(ROOT / "benchmarks" / "pipelines")
+    (folder / "actors").symlink_to(ROOT / "benchmarks" / "counters")
     return folder
 
 

@@ -3,7 +3,7 @@
 `python -m tests.crash.rounds --rounds 1000`. Each round starts the host, lets clients start runs, signal
 entities and send mailbox messages, and ends it with SIGKILL. In the end every acknowledged run must have
 finished with the right result, every counter must hold each acknowledged signal exactly once, and every
-acknowledged message must have reached its entity.
+acknowledged message must have reached its entity. The rounds over actors are in bank_rounds.py.
 """
 
 import argparse
@@ -12,23 +12,22 @@ import collections
 import json
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from tests.crash.bank_rounds import bank_rounds
+from tests.crash.host import LOST, Host
+
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 WEBHOOKS = "/runtime/webhooks/durabletask"
-READY = re.compile(rb"Loom is ready at (http://\S+)")
-LOST = (aiohttp.ClientError, TimeoutError, OSError)
-"""The host died before it answered: whether the request counted is unknown."""
 
 
 @dataclass
@@ -40,48 +39,6 @@ class Ledger:
     runs: dict[str, Any] = field(default_factory=dict)
     mail: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
     maybe_runs: int = 0
-
-
-class Host:
-    """One host process over the same data folder, round after round."""
-
-    def __init__(self, data: Path, log: Path) -> None:
-        self._data = data
-        self._log = log
-
-    async def start(self) -> None:
-        self._output = self._log.open("ab")
-        arguments = [
-            "dev",
-            "--no-reload",
-            "--app",
-            str(HERE / "app"),
-            "--data",
-            str(self._data),
-            "--port",
-            "0",
-        ]
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "loom_local.cli.main", *arguments,
-            cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=self._output,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        async with asyncio.timeout(30):
-            while True:
-                line = await self._process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"the host did not start; see {self._log}")
-                self._output.write(line)
-                if ready := READY.search(line):
-                    self.url = ready[1].decode()
-                    break
-        self._drain = asyncio.create_task(self._process.stdout.read())
-
-    async def end(self, how: signal.Signals) -> None:
-        self._process.send_signal(how)
-        await self._process.wait()
-        await self._drain
-        self._output.close()
 
 
 async def post(session: aiohttp.ClientSession, url: str, body: object) -> int:
@@ -201,7 +158,7 @@ async def crash_rounds(
     """Run the rounds in `folder` and return the figures; `wrong` is empty when nothing was lost."""
     random.seed(seed)
     ledger = Ledger()
-    host = Host(folder / "data", folder / "host.log")
+    host = Host(HERE / "app", folder / "data", folder / "host.log")
     recent: list[str] = []
     for number in range(rounds):
         before = set(ledger.runs)
@@ -224,15 +181,24 @@ async def crash_rounds(
 
 
 def main() -> None:
+    kinds = {
+        "engine": crash_rounds,
+        "bank": bank_rounds,
+        "faults": partial(bank_rounds, faulty=True),
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=50, help="of each kind")
+    parser.add_argument("--only", choices=kinds, help="the engine, a bank of actors, or that with faults")
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
-    with tempfile.TemporaryDirectory() as folder:
-        report = asyncio.run(crash_rounds(options.rounds, Path(folder), seed=seed, progress=True))
-    print(f"\nseed {seed}: {json.dumps(report)}")
-    sys.exit(1 if report["wrong"] else 0)
+    is_wrong = False
+    for kind in [options.only] if options.only else kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            report = asyncio.run(kinds[kind](options.rounds, Path(folder), seed=seed, progress=True))
+        print(f"\n{kind}, seed {seed}: {json.dumps(report)}")
+        is_wrong |= bool(report["wrong"])
+    sys.exit(is_wrong)
 
 
 if __name__ == "__main__":
