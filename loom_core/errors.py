@@ -14,7 +14,7 @@ LoomError
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class LoomError(Exception):
@@ -84,3 +84,41 @@ class StepFailedError(LoomError):
         self.error_type = error_type
         self.message = message
         self.can_retry = retryable
+
+    def of(self, step: str) -> "StepFailedError":
+        """The same, as the failure of this step."""
+        return StepFailedError(step, self.error_type, self.message, retryable=self.can_retry)
+
+
+def described(error: Exception, limit: int | None = None) -> dict[str, Any]:
+    """An error as `{"type", "message"}`, of each at most so much; of a failed step, the step's own error."""
+    is_step = isinstance(error, StepFailedError)
+    kind, message = (error.error_type, error.message) if is_step else (type(error).__name__, str(error))
+    return {"type": kind[:limit], "message": message[:limit]}
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """An error as described, in 4,000 characters, and whether another attempt may help: `retryable`."""
+    if isinstance(error, StepFailedError):
+        retryable = error.can_retry
+    else:
+        retryable = not isinstance(error, LoomError) or error.retryable
+    return {**described(error), "message": str(error)[:4_000], "retryable": retryable}
+
+
+def kept(error: LoomError) -> dict[str, Any]:
+    """All that `restored` needs, as JSON."""
+    if isinstance(error, StepFailedError):
+        return {"step": error.step, **described(error), "retryable": error.can_retry}
+    problems = error.problems if isinstance(error, InvalidError) else ()
+    return {**described(error), "problems": [[problem.path, problem.message] for problem in problems]}
+
+
+def restored(failure: Any) -> LoomError:
+    """The error that was `kept`."""
+    if "step" in failure:
+        step, kind, message = failure["step"], failure["type"], failure["message"]
+        return StepFailedError(step, kind, message, retryable=failure["retryable"])
+    if failure["problems"]:
+        return InvalidError([Problem(path, message) for path, message in failure["problems"]])
+    return globals()[failure["type"]](failure["message"])

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, Vali
 from pydantic_core import PydanticSerializationError
 
 from loom_core.activities.registry import MARK
-from loom_core.activities.schema import MAX_PROBLEMS, encode, json_path, problems_of
 from loom_core.errors import InvalidError, Problem
+from loom_core.schema import MAX_PROBLEMS, encode, json_path, problems_of
 from loom_core.wire.json import Json
 
 _PLAIN = TypeAdapter[Any](JsonValue)
@@ -46,10 +46,7 @@ class Native:
         except ValidationError as error:
             raise InvalidError(problems_of(error)) from None
         call = partial(self._function, taken) if self._takes_whole else partial(self._function, **taken)
-        if self.is_async:
-            given = await call()
-        else:
-            given = await asyncio.to_thread(call)
+        given = await (call() if self.is_async else asyncio.to_thread(call))
         try:
             if self.gives is _PLAIN:
                 return _PLAIN.validate_python(given, strict=True)
@@ -65,19 +62,17 @@ class Native:
 
     @cached_property
     def takes(self) -> TypeAdapter[Any]:
-        hints = {name: self._hint(name) for name in self._parameters}
+        hints = {name: self._hints.get(name, Any) for name in self._parameters}
         if self._takes_whole:
             return TypeAdapter(*hints.values())
-        optional = {
-            name for name, parameter in self._parameters.items() if parameter.default is not Parameter.empty
-        }
+        optional = {name for name, one in self._parameters.items() if one.default is not Parameter.empty}
         fields = {name: NotRequired[hint] if name in optional else hint for name, hint in hints.items()}
         make = cast("Callable[[str, dict[str, Any]], type]", TypedDict)
         return TypeAdapter(with_config(ConfigDict(extra="forbid"))(make(self.name, fields)))
 
     @cached_property
     def gives(self) -> TypeAdapter[Any]:
-        hint = self._hint("return")
+        hint = self._hints.get("return", Any)
         if hint is Any:
             return _PLAIN
         try:
@@ -87,8 +82,6 @@ class Native:
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        return get_type_hints(self._function, include_extras=True)
-
-    def _hint(self, name: str) -> Any:
-        hint = self._hints.get(name, Any)
-        return Any if hint is Json else hint
+        """What hints say; of JSON as such, nothing."""
+        hints = get_type_hints(self._function, include_extras=True)
+        return {name: hint for name, hint in hints.items() if hint is not Json}

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 from loom_core.activities.call import Call, current_call
 from loom_core.activities.definition import Definition
 from loom_core.activities.native import Native
-from loom_core.activities.payloads import INLINE_BYTES, resolve, spill
-from loom_core.activities.schema import encode
-from loom_core.activities.stops import Stops
 from loom_core.activities.wasm import Wasm
-from loom_core.errors import InvalidError, LoomError, NotFoundError, Problem
+from loom_core.errors import InvalidError, LoomError, NotFoundError, Problem, failure
+from loom_core.payloads import refer, resolve
 from loom_core.ports.blobs import BlobStore
+from loom_core.schema import encode
+from loom_core.stops import Stops
 from loom_core.wire.json import Json, JsonObject
 
 if TYPE_CHECKING:
     from loom_core.sandbox.sandbox import Sandbox
 
-MAX_VALUE_BYTES = 32 * 1024 * 1024
 RESERVED = "loom."
 _TOLD = ("activity", "run", "key", "strategy", "at")
-_MAX_MESSAGE = 4_000
 _log = logging.getLogger(__name__)
 
 
@@ -70,23 +68,6 @@ class Activities:
         if problems:
             raise InvalidError(problems)
 
-    async def resolve(self, value: Json) -> Json:
-        """Put back the long strings that results had replaced by references.
-
-        Raises IntegrityError for a payload that is missing or damaged, InvalidError for too many of them.
-        """
-        return await resolve(self._blobs, value)
-
-    async def refer(self, value: Json) -> Json:
-        """Put references in the place of the long strings of a value over INLINE_BYTES.
-
-        Raises InvalidError for one over MAX_VALUE_BYTES.
-        """
-        size = len(encode(value))
-        if size > MAX_VALUE_BYTES:
-            raise InvalidError(f"the value has {size} bytes; {MAX_VALUE_BYTES} are allowed")
-        return await spill(self._blobs, value) if size > INLINE_BYTES else value
-
     @property
     def names(self) -> frozenset[str]:
         """What a pipeline may call; Loom's own activities are not among them."""
@@ -110,7 +91,7 @@ class Activities:
             result: Json = [await self._outcome(one, value) for one, value in pairs]
         else:
             result = await self._call(call, given.get("input"))
-        return await self.refer(result)
+        return await refer(self._blobs, result)
 
     async def _call(self, call: Call, value: Json) -> Json:
         found = self._activities.get(call.activity) or self._own.get(call.activity)
@@ -121,10 +102,9 @@ class Activities:
         try:
             async with self.stops.heard(call, cancel=found.is_async):
                 return await found.call(taken)
-        except LoomError:
-            raise
-        except Exception:
-            _log.warning("the activity %s of %s failed", call.activity, call.run, exc_info=True)
+        except Exception as error:
+            if not isinstance(error, LoomError):
+                _log.warning("the activity %s of %s failed", call.activity, call.run, exc_info=True)
             raise
         finally:
             current_call.reset(token)
@@ -134,7 +114,5 @@ class Activities:
             output = await self._call(call, value)
             encode(output)
         except Exception as error:  # noqa: BLE001 - every failure of one item is that item's outcome
-            retryable = not isinstance(error, LoomError) or error.retryable
-            message = str(error)[:_MAX_MESSAGE]
-            return {"error": {"type": type(error).__name__, "message": message, "retryable": retryable}}
+            return {"error": failure(error)}
         return {"ok": output}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from loom_core.activities.call import current_call
 from loom_core.activities.definition import Definition
-from loom_core.activities.schema import Schema, encode
 from loom_core.errors import InvalidError, SandboxError
+from loom_core.schema import Schema, encode
 from loom_core.wire.json import Json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Wasm:
     def __init__(self, definition: Definition, sandbox: "Callable[[], Sandbox]") -> None:
         self.name = definition.name
         self.source = definition.source
-        self._definition = definition
+        self._pinned = definition.digest, definition.source, definition.limits
         self._sandbox = sandbox
         self._takes = Schema(definition.input_schema)
         self._gives = Schema(definition.output_schema)
@@ -34,10 +34,7 @@ class Wasm:
         if len(data) > MAX_INPUT_BYTES:
             raise InvalidError(f"the input has {len(data)} bytes; {MAX_INPUT_BYTES} are allowed")
         self._takes.check(value)
-        pinned = self._definition
-        output = await self._sandbox().run(
-            pinned.digest, pinned.source, data, pinned.limits, current_call.get().stop
-        )
+        output = await self._sandbox().run(*self._pinned, data, current_call.get().stop)
         try:
             self._gives.check(output)
         except InvalidError as error:

@@ -2,18 +2,18 @@
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from loom_core.activities.schema import Schema
 from loom_core.catalogue.closure import Closure, Search
-from loom_core.catalogue.names import check, unknown
+from loom_core.catalogue.names import Known, check, unknown
 from loom_core.catalogue.pipeline import Pipeline, named, read
 from loom_core.catalogue.shipped import is_version
 from loom_core.catalogue.stored import StoredPipelines
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, Problem
 from loom_core.ports.state import StateStore
+from loom_core.schema import Schema
 from loom_core.wire.json import Json, JsonObject
 
 type Expected = Callable[[str | None], bool]
@@ -36,14 +36,14 @@ class Catalogue:
     def __init__(
         self,
         shipped: Mapping[str, Pipeline],
-        activities: Collection[str],
+        there: Known,
         store: StateStore,
         *,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.shipped = shipped
-        self._activities = activities
+        self._there = there
         self._stored = StoredPipelines(store, clock, ticks)
 
     async def get(self, name: str, version: str | None = None) -> Pipeline:
@@ -93,7 +93,7 @@ class Catalogue:
         Raises InvalidError with everything that is wrong with it, what it calls included, and ConflictError
         if what is current is not what was expected.
         """
-        plan, problems = check(definition, self._activities)
+        plan, problems = check(definition, self._there)
         given = definition.get("name") if isinstance(definition, Mapping) else None
         if isinstance(given, str) and given != name:
             problems.append(Problem("$.name", f"is {given!r}, but it is to be stored as {name!r}"))

@@ -1,14 +1,14 @@
 """What a definition calls, held against what there is."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import member
 from loom_core.notations import parse
 from loom_core.pipelines.gather import REDUCERS
-from loom_core.pipelines.plan import Gather, Kind, Plan
+from loom_core.pipelines.plan import Call, Gather, Kind, Plan, Route, Scatter, Stage, Target
 from loom_core.wire.json import Json
 
 # How definitions spell who is called, whatever their notation. `function` is a graph's word for an activity.
@@ -26,11 +26,14 @@ _DATA: Final = frozenset({"input", "inputs", "output", "outputs", "payload", "pa
 _GUESSES: Final = 20
 _LONGEST: Final = 1_000
 
+type Known = Mapping[Kind, Collection[str]]
+"""The names that there are, by kind."""
+
 type Called = tuple[str, Kind, str]
 """Something that is called: the path where that is written, its kind, its name."""
 
 
-def check(document: Json, activities: Collection[str]) -> tuple[Plan | None, list[Problem]]:
+def check(document: Json, there: Known) -> tuple[Plan | None, list[Problem]]:
     """The plan, or None, and everything that is wrong with the definition, calls of what is not there too.
 
     Pipelines are not among the calls that are looked at: see `closure`.
@@ -42,8 +45,8 @@ def check(document: Json, activities: Collection[str]) -> tuple[Plan | None, lis
         plan = parse(document)
     except InvalidError as error:
         # There is no plan that could tell what is called: the text of the definition tells nearly as well.
-        return None, [*error.problems, *_missing(_written(document), activities)]
-    return plan, [*_missing(calls(plan, document), activities), *_unregistered(plan)]
+        return None, [*error.problems, *_missing(_written(document), there)]
+    return plan, [*_missing(calls(plan, document), there), *_unregistered(plan)]
 
 
 def calls(plan: Plan, document: Json) -> Iterator[Called]:
@@ -51,9 +54,30 @@ def calls(plan: Plan, document: Json) -> Iterator[Called]:
     written: defaultdict[str, list[str]] = defaultdict(list)
     for path, _, name in _written(document):
         written[name].append(path)
-    for target, stage in plan.targets.items():
+    for target, stage in targets(plan).items():
         places = (path for path in written[target.name] if path.startswith(stage))
         yield next(places, stage), target.kind, target.name
+
+
+def targets(plan: Plan) -> Mapping[Target, str]:
+    """Everything that a run can call, each with the path of a stage that calls it."""
+    found: dict[Target, str] = {}
+    for stage in plan.every_stage():
+        for route in routes(stage):
+            for target in route.names:
+                found.setdefault(target, stage.path)
+    return found
+
+
+def routes(stage: Stage) -> Iterator[Route]:
+    """The routes of a stage's own calls, that of its compensation too."""
+    match stage.work:
+        case Call(route=route) | Scatter(call=Call(route=route)) | Gather(call=Call(route=route)):
+            yield route
+        case _:
+            pass
+    if stage.compensation is not None:
+        yield stage.compensation.route
 
 
 def unknown(kind: Kind, name: str, known: Collection[str]) -> str:
@@ -65,10 +89,10 @@ def unknown(kind: Kind, name: str, known: Collection[str]) -> str:
     return f"there is no {word} {name!r}{f'; did you mean {close[0]!r}?' if close else ''}"
 
 
-def _missing(called: Iterator[Called], activities: Collection[str]) -> list[Problem]:
+def _missing(called: Iterator[Called], there: Known) -> list[Problem]:
     found: list[Problem] = []
     for path, kind, name in called:
-        known = activities if kind == "activity" else ()
+        known = there.get(kind, ())
         if kind != "pipeline" and name not in known:
             guesses = known if len(found) < _GUESSES else ()  # guessing takes its time
             found.append(Problem(path, unknown(kind, name[:200], guesses)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from loom_core.activities import MARK
 from loom_core.catalogue.catalogue import schema_problems
-from loom_core.catalogue.folders import load_folder, load_modules
+from loom_core.catalogue.folders import load_actors, load_folder, load_modules
+from loom_core.catalogue.names import Known as Names
 from loom_core.catalogue.names import check
 from loom_core.catalogue.pipeline import Pipeline, read
 from loom_core.catalogue.shipped import nested_problems
@@ -18,9 +19,9 @@ from loom_core.wire.json import Json, JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the definitions of an app can call: names of activities, and pipelines by name."""
+    """What the definitions of an app can call: names by kind, and pipelines by name."""
 
-    activities: frozenset[str]
+    names: Names
     pipelines: Mapping[str, Pipeline]
 
 
@@ -56,13 +57,17 @@ class Report:
 def known(root: Path) -> Known:
     """What the app in this folder has.
 
-    Imports its activities. Raises InvalidError naming every file that fails; pipelines that are wrong are
-    left out.
+    Imports its activities and its actors. Raises InvalidError naming every file that fails; pipelines that
+    are wrong are left out.
     """
     functions = load_folder(root / "activities")
     names = [*(getattr(one, MARK) for one in functions), *(one.name for one in load_modules(root / "wasm"))]
+    types = [kind.name for kind in load_actors(root / "actors").values()]
     reports = [_report(str(path), path.read_bytes(), None) for path in (root / "pipelines").glob("*.json")]
-    return Known(frozenset(names), {one.pipeline.name: one.pipeline for one in reports if one.pipeline})
+    return Known(
+        {"activity": names, "actor": types},
+        {one.pipeline.name: one.pipeline for one in reports if one.pipeline},
+    )
 
 
 def examine(files: Iterable[tuple[str, bytes]], there: Known | None) -> Iterator[Report]:
@@ -107,7 +112,7 @@ def _report(file: str, data: bytes, there: Known | None) -> Report:
     except InvalidError as error:
         report.problems += error.problems
     if there is not None:
-        report.problems[:] = check(document, there.activities)[1]
+        report.problems[:] = check(document, there.names)[1]
     if report.pipeline is not None:
         report.problems += schema_problems(report.pipeline.plan.input_schema)
     return report

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from loom_core.catalogue.names import calls
+from loom_core.catalogue.names import calls, routes
 from loom_core.errors import Problem
 from loom_core.notations import parse
-from loom_core.pipelines.plan import Plan, Scatter, Wait, routes
+from loom_core.pipelines.plan import Plan, Scatter, Wait
 from loom_core.wire.json import Json, JsonObject, dump
 
 type Source = Literal["shipped", "stored"]

@@ -1,26 +1,26 @@
 """The pipelines an app ships: the `*.json` of a folder, read and checked together."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from loom_core.catalogue.closure import Closure, Search
-from loom_core.catalogue.names import check
+from loom_core.catalogue.names import Known, check
 from loom_core.catalogue.pipeline import Pipeline, named, read
 from loom_core.catalogue.text import decode
 from loom_core.errors import InvalidError, Problem
 
 
-def load_pipelines(folder: Path, activities: Collection[str]) -> dict[str, Pipeline]:
+def load_pipelines(folder: Path, there: Known) -> dict[str, Pipeline]:
     """Parse every `*.json` of the folder; a pipeline's name is the one in its document.
 
-    Raises InvalidError with all problems: of JSON, of definitions, activities and pipelines that do not
-    exist, pipelines that call each other in a circle, names that are taken.
+    Raises InvalidError with all problems: of JSON, of definitions, of what they call and is not there, of
+    pipelines that call each other in a circle, of names that are taken.
     """
     problems: list[Problem] = []
     found: dict[str, tuple[Path, Pipeline]] = {}
     for path in sorted(folder.glob("*.json")):
         own: list[Problem] = []
-        pipeline = _load(path, activities, own)
+        pipeline = _load(path, there, own)
         problems += [Problem(str(path), str(problem)) for problem in own]
         if pipeline is None:
             continue
@@ -62,7 +62,7 @@ def is_version(pipeline: Pipeline, version: str) -> bool:
     return version == pipeline.label or (len(version) >= 8 and pipeline.version.startswith(version))
 
 
-def _load(path: Path, activities: Collection[str], problems: list[Problem]) -> Pipeline | None:
+def _load(path: Path, there: Known, problems: list[Problem]) -> Pipeline | None:
     try:
         document = decode(path.read_bytes())
     except OSError as error:
@@ -71,6 +71,6 @@ def _load(path: Path, activities: Collection[str], problems: list[Problem]) -> P
     except InvalidError as error:
         problems += error.problems
         return None
-    plan, found = check(document, activities)
+    plan, found = check(document, there)
     problems += found
     return read(document) if plan and isinstance(document, dict) else None

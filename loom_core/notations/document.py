@@ -132,6 +132,7 @@ class Choice(Part):
     """A target that is chosen for each call.
 
     type: The target that does the work unless another is chosen.
+    key: The id of the actor that is called, as `actorId` has it.
     strategies: Targets by the labels that are chosen from.
     strategy: The label that is always chosen, or what is told to the target.
     strategyExpression: An expression that gives the label, evaluated for each call.
@@ -141,6 +142,7 @@ class Choice(Part):
     """
 
     type: TargetName | None = None
+    key: Any = None
     strategies: Annotated[dict[Label, TargetName | Named], Field(min_length=1, max_length=32)] | None = None
     strategy: Label | None = None
     strategy_expression: str | None = None

@@ -43,11 +43,16 @@ def read_call(
         read_route(checks, draft, path, waits, key=key, kind=keys[key], strategy=strategy) if key else None
     )
     taken = checks.read(draft, path, "input", waits)
-    actor = checks.read(draft, path, "actorId", waits)
+    place, actor = f"{path}.actorId", checks.read(draft, path, "actorId", waits)
+    within = checks.read(at(draft, key), f"{path}.{key}", "key", waits) if key else None
+    if within:
+        if actor:
+            checks.refuse(place, f"{path}.{key}.key says which actor already")
+        place, actor = f"{path}.{key}.key", within
     if route is None:
         return None
     if actor and all(target.kind != "actor" for target in route.names):
-        checks.refuse(f"{path}.actorId", "only an actor has an id")
+        checks.refuse(place, "only an actor has an id")
     return Call(route=route, input=taken, actor=actor)
 
 

@@ -8,18 +8,9 @@ from typing import Any, Self
 from loom_core.errors import StepFailedError
 from loom_core.pipelines.plan import Target
 from loom_core.resilience.retry import RetryPolicy, delay
-from loom_core.wire.commands import (
-    CallActivity,
-    CallActor,
-    CallBatch,
-    Command,
-    Now,
-    Program,
-    Publish,
-    RunProgram,
-    Sleep,
-)
-from loom_core.wire.json import Json, JsonObject
+from loom_core.wire import commands
+from loom_core.wire.commands import Command, Program
+from loom_core.wire.json import Json, JsonObject, digest
 
 type Chains = Mapping[str, Sequence[Target]]
 """The targets to try one after the other, by label."""
@@ -29,7 +20,7 @@ type Item = Sequence[Any]
 
 type Outcome = Json | StepFailedError
 
-type Report = Callable[[int, int], Publish]
+type Report = Callable[[int, int], commands.Publish]
 """Takes how many more items are done and how many more have failed."""
 
 
@@ -78,11 +69,11 @@ class Calls:
     def pace(self) -> Program:
         """Wait for the next call's turn."""
         if self.rate is not None:
-            now: float = yield Now()
+            now: float = yield commands.Now()
             turn = max(now, self.following)
             self.following = turn + 1 / self.rate
             if turn > now:
-                yield Sleep(turn - now)
+                yield commands.Sleep(turn - now)
 
 
 def goes_on(on: Sequence[str], error: StepFailedError) -> bool:
@@ -115,26 +106,22 @@ def _attempts(calls: Calls, command: Command, key: str) -> Program:
             wait = delay(calls.retry, failures, key) if calls.retry is not None and error.can_retry else None
             if wait is None:
                 raise
-        yield Sleep(wait)
+        yield commands.Sleep(wait)
     return None
 
 
 def _command(calls: Calls, target: Target, taken: Json, key: str, actor: str | None) -> Command:
     match target.kind:
         case "activity":
-            return CallActivity(target.name, taken, key=key, strategy=target.strategy)
+            return commands.CallActivity(target.name, taken, key=key, strategy=target.strategy)
         case "actor":
-            return CallActor(target.name, actor or key, taken, key, target.strategy)
+            return commands.CallActor(target.name, actor or digest(key)[:26], taken, key, target.strategy)
         case "agent":
-            return RunProgram("agent", {"agent": target.name, "input": taken, "key": key}, key)
+            return commands.RunProgram("agent", {"agent": target.name, "input": taken, "key": key}, key)
         case "pipeline":
-            given = {**calls.run, "definition": _definition(calls, target.name), "input": taken, "key": key}
-            return RunProgram("pipeline", given, key, graceful=True)
-
-
-def _definition(calls: Calls, name: str) -> Json:
-    library: Any = calls.run["library"]
-    return library[name]
+            library: Any = calls.run["library"]
+            given = {**calls.run, "definition": library[target.name], "input": taken, "key": key}
+            return commands.RunProgram("pipeline", given, key, graceful=True)
 
 
 def call_item(calls: Calls, item: Item, report: Report | None) -> Program:
@@ -143,7 +130,7 @@ def call_item(calls: Calls, item: Item, report: Report | None) -> Program:
     try:
         outcome: Outcome = yield from call(calls, taken, f"{calls.seed}/{index}", *others)
     except StepFailedError as error:
-        outcome = _failure(calls, index, _described(error))
+        outcome = error.of(f"{calls.stage}[{index}]")
     return (yield from _settled(calls, [outcome], report))[0]
 
 
@@ -158,21 +145,25 @@ def call_batch(calls: Calls, items: Sequence[Item], report: Report | None) -> Pr
         left = [item for item in left if isinstance(e := outcomes[item[0]], StepFailedError) and e.can_retry]
         if wait is None or not left:
             break
-        yield Sleep(wait)
+        yield commands.Sleep(wait)
     return (yield from _settled(calls, [outcomes[item[0]] for item in items], report))
 
 
 def _answers(calls: Calls, items: Sequence[Item]) -> Program:
-    target = calls.chains[""][0]
+    """Call once; the result is what became of each item, by its index."""
     inputs, keys = tuple(item[1] for item in items), tuple(f"{calls.seed}/{item[0]}" for item in items)
     try:
-        answers: Any = yield CallBatch(target.name, inputs, keys=keys)
+        answers: Any = yield commands.CallBatch(calls.chains[""][0].name, inputs, keys=keys)
     except StepFailedError as error:
-        answers = [{"error": _described(error)}] * len(items)
+        return {item[0]: error.of(f"{calls.stage}[{item[0]}]") for item in items}
     return {
-        item[0]: answer["ok"] if "ok" in answer else _failure(calls, item[0], answer["error"])
+        item[0]: answer["ok"] if "ok" in answer else _failure(f"{calls.stage}[{item[0]}]", answer["error"])
         for item, answer in zip(items, answers, strict=True)
     }
+
+
+def _failure(step: str, error: Mapping[str, Any]) -> StepFailedError:
+    return StepFailedError(step, error["type"], error["message"], retryable=error["retryable"])
 
 
 def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Program:
@@ -182,12 +173,3 @@ def _settled(calls: Calls, outcomes: list[Outcome], report: Report | None) -> Pr
     if calls.stop and failures:
         raise failures[0]
     return outcomes
-
-
-def _described(error: StepFailedError) -> JsonObject:
-    return {"type": error.error_type, "message": error.message, "retryable": error.can_retry}
-
-
-def _failure(calls: Calls, index: int, error: Mapping[str, Any]) -> StepFailedError:
-    step = f"{calls.stage}[{index}]"
-    return StepFailedError(step, error["type"], error["message"], retryable=error["retryable"])

@@ -45,8 +45,7 @@ def combine(
     if strategy == "custom":
         if reduce not in REDUCERS:
             raise InvalidError(f"there is no reducer {reduce!r}")
-        given = json.loads(dump(REDUCERS[reduce](json.loads(dump(dict(outputs))))))
-        return given, []
+        return json.loads(dump(REDUCERS[reduce](json.loads(dump(dict(outputs)))))), []
     results = [(label, each) for label, output in outputs for each in _results(output)]
     if strategy == "concat":
         return [each for _, each in results], _mismatches(outputs)

@@ -4,28 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError, TimedOutError
+from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError, TimedOutError, described
+from loom_core.pipelines import plan as plans
 from loom_core.pipelines.calls import Calls, Chains, call
 from loom_core.pipelines.gather import combine
-from loom_core.pipelines.items import described, scattered
+from loom_core.pipelines.items import scattered
 from loom_core.pipelines.loops import Rounds
-from loom_core.pipelines.plan import (
-    Block,
-    Call,
-    Compensation,
-    Gate,
-    Gather,
-    Loop,
-    Parallel,
-    Plan,
-    Route,
-    Scatter,
-    Stage,
-    Target,
-    Value,
-    Wait,
-    blocks,
-)
+from loom_core.pipelines.plan import Block, Compensation, Gate, Plan, Route, Stage, Target, names_of
 from loom_core.pipelines.progress import MAX_MESSAGE, Status
 from loom_core.pipelines.routes import chain, label_of
 from loom_core.pipelines.scope import Here, actor_id, captured, evaluate, iso
@@ -83,15 +68,9 @@ class Interpreter:
 
     def scope(self, here: Here, run: JsonObject | None = None) -> dict[str, Json]:
         """What `$` is."""
-        known: JsonObject = {"id": self.session.id, "startedAt": iso(self.state["started"])}
-        return {
-            **self.fields,
-            **self.bound,
-            **here.names,
-            "input": self.taken,
-            "stages": self.out,
-            "run": {**known, **(run or {})},
-        }
+        known: JsonObject = {"id": self.session.id, "startedAt": iso(self.state["started"]), **(run or {})}
+        own: JsonObject = {"input": self.taken, "stages": self.out, "run": known}
+        return {**self.fields, **self.bound, **here.names, **own}
 
     def _block(self, block: Block, here: Here) -> Program:
         """Run a block; the result is the output of its last stage.
@@ -103,8 +82,7 @@ class Interpreter:
 
         def take() -> list[Stage]:
             """The stages that wait for nothing any more; each is handed out once."""
-            waiting = [stage for stage in block if stage.name not in started]
-            ready = [stage for stage in waiting if stage.after <= self.done.keys()]
+            ready = [one for one in block if one.name not in started and one.after <= self.done.keys()]
             started.update(stage.name for stage in ready)
             return ready
 
@@ -134,14 +112,14 @@ class Interpreter:
         key, mine = here.key(stage.name), self.under_way.setdefault(stage.name, {})
         run = captured(key, mine.setdefault("now", (yield Now())))
         scope = self.scope(here, run)
-        counts = 0 if isinstance(stage.work, Scatter) else 1
+        counts = 0 if isinstance(stage.work, plans.Scatter) else 1
         if not stage.hidden and counts:
             yield self.session.progress.start(self.prefix + stage.name, 1, again=bool(here.rounds))
         branch, status, failed = "", "completed", 0
         try:
             late, output = yield from _timed(mine, stage.timeout, self._work(stage, key, scope, here))
             if late:
-                yield from self._halt((stage,))
+                yield from self.session.halt(self._shown((stage,)))
                 branch, status = "timeout" if stage.on_timeout == "branch" else "", "skipped"
             elif stage.branching:
                 branch = "true" if output else "false"
@@ -155,7 +133,7 @@ class Interpreter:
             if not counts or stage.on_error == "fail":
                 yield from self._show(stage, "failed", failed=counts, error=described(error, MAX_MESSAGE))
                 raise
-            yield from self._halt((stage,))
+            yield from self.session.halt(self._shown((stage,)))
             collected, branch, failed = stage.on_error == "collect", "", 1
             status, output = ("completed", {"error": described(error)}) if collected else ("skipped", None)
         self.session.active.pop(key, None)
@@ -182,11 +160,7 @@ class Interpreter:
         self, stage: Stage, status: Status, *, done: int = 0, failed: int = 0, error: JsonObject | None = None
     ) -> Program:
         if not stage.hidden:
-            name, *inner = self._shown((stage,))
-            yield self.session.progress.end(name, status, done, failed, error=error, inner=inner)
-
-    def _halt(self, block: Block) -> Program:
-        return self.session.halt(self._shown(block))
+            yield self.session.progress.end(self._shown((stage,)), status, done, failed, error)
 
     def _shown(self, block: Block) -> list[str]:
         return [self.prefix + name for name in names_of(block)]
@@ -197,10 +171,8 @@ class Interpreter:
         entry: dict[str, Any] = {"stage": self.prefix + stage.name}
         try:
             targets = chain(how.route, label_of(how.route, scope, key))
-            calls = Calls(
-                stage=stage.name, seed=f"{key}/!undo", chains={"": targets}, retry=how.retry or UNDO
-            )
-            calls.on = sorted(how.route.fallback_on)
+            calls = self._calls(stage, how.route, f"{key}/!undo", {"": targets})
+            calls.retry, calls.run = how.retry or UNDO, {}
             taken = self.out[stage.name] if how.input is None else evaluate(how.input, scope, f"{path}.input")
             actor = actor_id(how.actor, scope, f"{path}.actorId")
             entry |= {"calls": calls.to_json(), "input": taken, "actor": actor}
@@ -212,23 +184,21 @@ class Interpreter:
 
     def _work(self, stage: Stage, key: str, scope: JsonObject, here: Here) -> Program:  # noqa: PLR0911
         match stage.work:
-            case Call():
+            case plans.Call():
                 return self._call(stage, stage.work, self.taken, scope, here)
-            case Scatter():
+            case plans.Scatter():
                 self.session.active[key] = shown = self.prefix + stage.name
-                calls_of, again = partial(self._calls, stage, stage.work.call.route, key), bool(here.rounds)
-                return scattered(
-                    self.session, stage, stage.work, scope=scope, shown=shown, calls_of=calls_of, again=again
-                )
-            case Gather():
+                calls, again = self._calls(stage, stage.work.call.route, key, {}), bool(here.rounds)
+                return scattered(self.session, stage, stage.work, calls, scope, shown=shown, again=again)
+            case plans.Gather():
                 return self._gather(stage, stage.work, scope, here)
-            case Value():
+            case plans.Value():
                 return _value(evaluate(stage.work.value, scope, f"{stage.path}.input"))
-            case Wait():
+            case plans.Wait():
                 return self._wait(stage, stage.work, key, scope, here)
-            case Parallel():
+            case plans.Parallel():
                 return self._parallel(stage, stage.work, here)
-            case Loop():
+            case plans.Loop():
                 return self._loop(stage, stage.work, scope, here)
 
     def _calls(self, stage: Stage, route: Route, key: str, chains: Chains) -> Calls:
@@ -236,7 +206,7 @@ class Interpreter:
         on, run = sorted(route.fallback_on), self.session.needed_by(chains)
         return Calls(stage=stage.name, seed=key, chains=chains, on=on, retry=stage.retry, run=run)
 
-    def _call(self, stage: Stage, how: Call, taken: Json, scope: JsonObject, here: Here) -> Program:
+    def _call(self, stage: Stage, how: plans.Call, taken: Json, scope: JsonObject, here: Here) -> Program:
         key = here.key(stage.name)
         if how.input is not None:
             taken = evaluate(how.input, scope, f"{stage.path}.input")
@@ -250,23 +220,19 @@ class Interpreter:
             return (yield from call(self._calls(stage, how.route, key, {"": targets}), taken, key, "", actor))
         except StepFailedError as error:
             del self.session.active[key]
-            again = error.can_retry
-            raise StepFailedError(stage.name, error.error_type, error.message, retryable=again) from error
+            raise error.of(stage.name) from error
 
     def _inner(self, stage: Stage, name: str, taken: Json, here: Here) -> Program:
         """Run a pipeline as part of this run, with a state of its own in that of this one."""
         state = self.under_way[stage.name].setdefault("inner", {})
-        plan, inside = (
-            self.parse(self.session.library[name]),
-            Here(f"{here.seed}/{stage.name}", {}, here.rounds),
-        )
+        plan = self.parse(self.session.library[name])
+        inside = Here(f"{here.seed}/{stage.name}", {}, here.rounds)
         inner = Interpreter(self.parse, self.session, plan, taken=taken, state=state, here=inside)
         return (yield from inner.program())
 
-    def _gather(self, stage: Stage, how: Gather, scope: JsonObject, here: Here) -> Program:
-        outputs = [
-            (label, self.out[source]) for label, source in how.sources if self.done[source] is not None
-        ]
+    def _gather(self, stage: Stage, how: plans.Gather, scope: JsonObject, here: Here) -> Program:
+        reached = [(label, name) for label, name in how.sources if self.done[name] is not None]
+        outputs = [(label, self.out[name]) for label, name in reached]
         taken, odd = combine(how.strategy, outputs, how.reducer)
         yield from self.session.warn(f"{stage.path}.gather", odd)
         if how.input is not None:
@@ -275,7 +241,7 @@ class Interpreter:
             return taken
         return (yield from self._call(stage, how.call, taken, scope, here))
 
-    def _wait(self, stage: Stage, how: Wait, key: str, scope: JsonObject, here: Here) -> Program:
+    def _wait(self, stage: Stage, how: plans.Wait, key: str, scope: JsonObject, here: Here) -> Program:
         if self.session.stopping and here.rounds:
             raise _Stopped
         if how.event is None:
@@ -303,7 +269,7 @@ class Interpreter:
         del self.session.active[key]
         yield from self.session.settled()
 
-    def _parallel(self, stage: Stage, how: Parallel, here: Here) -> Program:
+    def _parallel(self, stage: Stage, how: plans.Parallel, here: Here) -> Program:
         broken = self.under_way[stage.name].setdefault("broken", {})
         branches = (self._branch(broken, str(n), branch, here) for n, branch in enumerate(how.branches))
         outcomes: list[Any] = yield Window(branches, max(1, len(how.branches)), collect=True)
@@ -323,12 +289,12 @@ class Interpreter:
         try:
             return (yield from self._block(block, here))
         except LoomError as error:
-            yield from self._halt(block)
+            yield from self.session.halt(self._shown(block))
             broken[number] = str(error)[:400]
             yield from self.session.settled()
             raise
 
-    def _loop(self, stage: Stage, how: Loop, scope: JsonObject, here: Here) -> Program:
+    def _loop(self, stage: Stage, how: plans.Loop, scope: JsonObject, here: Here) -> Program:
         names = names_of(how.body)
         state = self.under_way[stage.name].setdefault("rounds", {})
         rounds = Rounds(stage, how, state, here, partial(self.scope, run=cast("JsonObject", scope["run"])))
@@ -368,14 +334,3 @@ def _left(state: dict[str, Any], key: str, seconds: float) -> Program:
     """How many of the seconds are left that began when this was first asked; the result is a number."""
     now: float = yield Now()
     return max(0.0, state.setdefault(key, now + seconds) - now)
-
-
-def names_of(block: Block, *, shown: bool = False) -> list[str]:
-    """The names of a block's stages and of those within them; with `shown`, of those that are not hidden."""
-    names: list[str] = []
-    for stage in block:
-        if not (shown and stage.hidden):
-            names.append(stage.name)
-        for inner in blocks(stage.work):
-            names += names_of(inner, shown=shown)
-    return names

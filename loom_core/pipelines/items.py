@@ -1,12 +1,11 @@
 """A scatter: which items are called for, and what has become of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from loom_core.errors import InvalidError, LoomError, Problem, StepFailedError
+from loom_core.errors import InvalidError, Problem, StepFailedError, described
 from loom_core.expressions.evaluate import kind
 from loom_core.pipelines.calls import Calls, Chains, Item, Outcome
 from loom_core.pipelines.lanes import INLINE, scatter
@@ -15,7 +14,7 @@ from loom_core.pipelines.routes import chain, label_of
 from loom_core.pipelines.scope import actor_id, evaluate
 from loom_core.pipelines.session import Session
 from loom_core.wire.commands import Program
-from loom_core.wire.json import Json, JsonObject
+from loom_core.wire.json import JsonObject
 
 MAX_ITEMS = 1_000_000
 
@@ -31,23 +30,16 @@ class _Picked:
 
 
 def scattered(
-    session: Session,
-    stage: Stage,
-    how: Scatter,
-    *,
-    scope: JsonObject,
-    shown: str,
-    calls_of: Callable[[Chains], Calls],
-    again: bool,
+    session: Session, stage: Stage, how: Scatter, calls: Calls, scope: JsonObject, *, shown: str, again: bool
 ) -> Program:
     """Call for the items; the result is the stage's output. `shown` is its name in the run's progress."""
-    picked = _pick(stage, how, scope, calls_of({}).seed)
+    picked = _pick(stage, how, scope, calls.seed)
     failures = picked.failures
     total = len(picked.items) + len(failures)
     yield session.progress.start(shown, total, picked.skipped, len(failures), again=again)
     if failures and stage.on_error == "fail":
         raise failures[0][1]
-    calls = calls_of(picked.chains)
+    calls.chains, calls.run = picked.chains, session.needed_by(picked.chains)
     calls.batch_size, calls.rate, calls.stop = how.batch_size, how.rate, stage.on_error == "fail"
     inline = min(INLINE, session.room)
     session.steps += len(picked.items) if len(picked.items) <= inline else session.room
@@ -67,7 +59,7 @@ def _pick(stage: Stage, how: Scatter, scope: JsonObject, seed: str) -> _Picked:
     found = _items(stage, how, scope)
     items: list[Item] = []
     failures: list[tuple[int, StepFailedError]] = []
-    labels = {""}
+    labels: set[str] = set()
     scope = dict(scope)
     call, route = how.call, how.call.route
     is_plain = not route.weights and route.expression is None and call.actor is None
@@ -81,12 +73,11 @@ def _pick(stage: Stage, how: Scatter, scope: JsonObject, seed: str) -> _Picked:
                 items.append((index, taken))
                 continue
             label = label_of(route, scope, f"{seed}/{index}")
-            labels.add(label)
             items.append((index, taken, label, actor_id(call.actor, scope, f"{stage.path}.actorId")))
+            labels.add(label)
         except InvalidError as error:
             failures.append((index, StepFailedError(f"{stage.name}[{index}]", "InvalidError", str(error))))
-    chosen = labels if is_plain else labels - {""}
-    chains = {label: chain(route, label) for label in sorted(chosen)}
+    chains = {label: chain(route, label) for label in ([""] if is_plain else sorted(labels))}
     return _Picked(items, chains, failures, len(found) - len(items) - len(failures))
 
 
@@ -95,14 +86,6 @@ def _items(stage: Stage, how: Scatter, scope: JsonObject) -> list[Any]:
     found = evaluate(how.items, scope, path)
     if not isinstance(found, list) or len(found) > MAX_ITEMS:
         given = f"{len(found):,} items" if isinstance(found, list) else kind(found)
-        raise InvalidError(
-            [Problem(path, f"gives {given}, but a scatter takes a list of at most {MAX_ITEMS:,}")]
-        )
+        told = f"gives {given}, but a scatter takes a list of at most {MAX_ITEMS:,}"
+        raise InvalidError([Problem(path, told)])
     return found
-
-
-def described(error: LoomError, limit: int | None = None) -> dict[str, Json]:
-    """An error as a document: its type and its message, or no more than so much of them."""
-    if isinstance(error, StepFailedError):
-        return {"type": error.error_type[:limit], "message": error.message[:limit]}
-    return {"type": type(error).__name__, "message": str(error)[:limit]}

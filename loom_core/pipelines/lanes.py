@@ -58,9 +58,8 @@ def scatter(
         yield from _lanes(work, calls, width, slow=True if width == 1 else slow)
         return work.outcomes
     if calls.batch_size > 1:
-        batches = (
-            call_batch(calls, batch, report) for batch in batched(items, calls.batch_size, strict=False)
-        )
+        parts = batched(items, calls.batch_size, strict=False)
+        batches = (call_batch(calls, part, report) for part in parts)
         return [outcome for batch in (yield Window(batches, width)) for outcome in batch]
     activity = calls.activity
     if activity and calls.retry is None and report is None and not calls.stop and calls.rate is None:
@@ -147,16 +146,13 @@ def _lanes(work: _Work, calls: Calls, places: int, *, slow: bool | None, narrowe
             replace(calls, rate=calls.rate * width / places, following=following + before / calls.rate)
             for width, before in zip(widths, accumulate(widths, initial=0), strict=False)
         ]
-    yield All(
-        tuple(
-            _lane(work, theirs, width, slow, (lane + 1) / lanes if slow else 1.0, narrowed=narrowed)
-            for lane, (theirs, width) in enumerate(zip(own, widths, strict=True))
-        )
-    )
+    parts = [(lane + 1) / lanes if slow else 1.0 for lane in range(lanes)]
+    shares = zip(own, widths, parts, strict=True)
+    yield All(tuple(_lane(work, *share, slow=slow, narrowed=narrowed) for share in shares))
 
 
 def _lane(
-    work: _Work, calls: Calls, width: int, slow: bool | None, part: float, *, narrowed: bool
+    work: _Work, calls: Calls, width: int, part: float, *, slow: bool | None, narrowed: bool
 ) -> Program:
     """Take chunks until there are none; a lane that was `narrowed` ends when calls are quick again."""
     while (chunk := work.take(width, slow, part))[0] < chunk[1]:
@@ -177,13 +173,8 @@ def _lane(
 def _chunk(work: _Work, calls: Calls, width: int, chunk: tuple[int, int], *, slow: bool | None) -> Program:
     """Run a chunk as a child; the result is the calls to go on with, and the seconds that one has taken."""
     first, end = chunk
-    payload: JsonObject = {
-        "calls": calls.to_json(),
-        "items": work.items[first:end],
-        "concurrency": width * calls.batch_size,
-        "slow": slow,
-        "patience": work.slow,
-    }
+    pace: JsonObject = {"concurrency": width * calls.batch_size, "slow": slow, "patience": work.slow}
+    payload: JsonObject = {"calls": calls.to_json(), "items": work.items[first:end], **pace}
     answer = yield RunProgram("lane", payload, calls.seed, calls.graceful)
     if "failed" in answer:
         if work.report is not None:

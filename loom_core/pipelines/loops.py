@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loom_core.errors import InvalidError, Problem, StepFailedError
+from loom_core.expressions.parse import Expression
 from loom_core.pipelines.plan import Loop, Stage
 from loom_core.pipelines.scope import Here, evaluate
 from loom_core.wire.json import Json, JsonObject
@@ -31,11 +32,8 @@ class Rounds:
         """Where the body of this round runs."""
         index, items = self._state["index"], self._state.get("items", ())
         item = {self._how.item: items[index]} if index < len(items) else {}
-        return Here(
-            self._here.seed,
-            {**self._here.names, "loop": {"index": index}, **item},
-            (*self._here.rounds, index),
-        )
+        names = {**self._here.names, "loop": {"index": index}, **item}
+        return Here(self._here.seed, names, (*self._here.rounds, index))
 
     @property
     def output(self) -> Json:
@@ -54,25 +52,19 @@ class Rounds:
     def has_next(self) -> bool:
         """Whether there is another round. Raises StepFailedError for one too many, if the loop is strict."""
         how, index = self._how, self._state["index"]
-        if how.items is not None and index >= len(self._state["items"]):
+        is_through = how.items is not None and index >= len(self._state["items"])
+        if is_through or not self._holds(how.condition):
             return False
-        if how.condition is not None:
-            scope = self._scope_of(self.here)
-            if not evaluate(how.condition, scope, f"{self._stage.path}.while"):
-                return False
-        if how.limit is None or index < how.limit:
-            return True
-        if how.strict:
+        is_within = how.limit is None or index < how.limit
+        if how.strict and not is_within:
             message = f"exceeded max iterations ({how.limit})"
             raise StepFailedError(self._stage.name, "LoopLimitError", message)
-        return False
+        return is_within
 
     def end(self, output: Json) -> bool:
         """Take the output of the round; the result is whether the loop may go on."""
         state, how = self._state, self._how
-        again = how.again is None or evaluate(
-            how.again, self._scope_of(self.here), f"{self._stage.path}.while"
-        )
+        again = self._holds(how.again)
         if not how.collect:
             state["outputs"].clear()
         elif len(state["outputs"]) >= MAX_OUTPUTS:
@@ -80,4 +72,8 @@ class Rounds:
             raise StepFailedError(self._stage.name, "LoopLimitError", message)
         state["outputs"].append(output)
         state.update(index=state["index"] + 1, begun=False)
-        return bool(again)
+        return again
+
+    def _holds(self, condition: Expression | None) -> bool:
+        path = f"{self._stage.path}.while"
+        return condition is None or bool(evaluate(condition, self._scope_of(self.here), path))

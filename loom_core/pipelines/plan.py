@@ -212,21 +212,21 @@ class Plan:
 
     def every_stage(self) -> Iterator[Stage]:
         """All stages, those in loops and branches too, in the order of the definition."""
-        pending = list(reversed(self.stages))
-        while pending:
-            stage = pending.pop()
-            yield stage
-            pending.extend(inner for block in reversed(blocks(stage.work)) for inner in reversed(block))
+        return every_stage(self.stages)
 
-    @property
-    def targets(self) -> Mapping[Target, str]:
-        """Everything that a run can call, each with the path of a stage that calls it."""
-        found: dict[Target, str] = {}
-        for stage in self.every_stage():
-            for route in routes(stage):
-                for target in route.names:
-                    found.setdefault(target, stage.path)
-        return found
+
+def every_stage(block: Block) -> Iterator[Stage]:
+    """All stages of a block, those in its loops and branches too, in the order of the definition."""
+    pending = list(reversed(block))
+    while pending:
+        stage = pending.pop()
+        yield stage
+        pending.extend(inner for block in reversed(blocks(stage.work)) for inner in reversed(block))
+
+
+def names_of(block: Block, *, shown: bool = False) -> list[str]:
+    """The names of a block's stages and of those within them; with `shown`, of those that are not hidden."""
+    return [stage.name for stage in every_stage(block) if not (shown and stage.hidden)]
 
 
 def blocks(work: Work) -> tuple[Block, ...]:
@@ -238,14 +238,3 @@ def blocks(work: Work) -> tuple[Block, ...]:
             return (work.body,)
         case _:
             return ()
-
-
-def routes(stage: Stage) -> Iterator[Route]:
-    """The routes of a stage's own calls, that of its compensation too."""
-    match stage.work:
-        case Call(route=route) | Scatter(call=Call(route=route)) | Gather(call=Call(route=route)):
-            yield route
-        case _:
-            pass
-    if stage.compensation is not None:
-        yield stage.compensation.route

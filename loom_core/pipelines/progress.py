@@ -27,15 +27,15 @@ class Progress:
     `kept` is what a later execution of the same run begins with.
     """
 
-    def __init__(self, stages: Iterable[str], kept: JsonObject) -> None:
-        shown: Any = kept.get("stages", {})
-        self._stages: dict[str, dict[str, Any]] = {name: shown.get(name, _PENDING) for name in stages} | shown
-        before: Any = kept.get("before", {})
-        self._before: dict[str, dict[str, Any]] = dict(before)
+    def __init__(self, stages: Iterable[str], kept: Mapping[str, Any]) -> None:
+        self._stages: dict[str, dict[str, Any]] = {
+            **dict.fromkeys(stages, _PENDING),
+            **kept.get("stages", {}),
+        }
+        self._before: dict[str, dict[str, Any]] = {**kept.get("before", {})}
         """What stages in loops had come to when the round before was over."""
-        notes: Any = kept.get("notes", {})
-        self._notes: dict[str, Json] = dict(notes)
-        self._seq: Any = kept.get("seq", 0)
+        self._notes: dict[str, Json] = {**kept.get("notes", {})}
+        self._seq: int = kept.get("seq", 0)
 
     @property
     def kept(self) -> JsonObject:
@@ -62,21 +62,15 @@ class Progress:
         return self._change(stage, done=now["done"] + done, failed=now["failed"] + failed)
 
     def end(
-        self,
-        stage: str,
-        status: Status,
-        done: int = 0,
-        failed: int = 0,
-        *,
-        error: JsonObject | None = None,
-        inner: Sequence[str] = (),
+        self, stages: Sequence[str], status: Status, done: int, failed: int, error: JsonObject | None
     ) -> Publish:
-        """A stage has ended, and with it whatever runs in it still; `inner` are the stages of its blocks."""
-        self._cancel((stage, *inner), but=stage)
+        """The first of the stages has ended, and with it whatever runs in it still; the others are in it."""
+        stage = stages[0]
+        self._cancel(stages, but=stage)
         if status in _OVER:
             # Whatever has become of them, they count: they are not taken up again, but run in another round.
             for name, shown in self._stages.items():
-                if shown["status"] in ("failed", "cancelled") and is_within(name, (stage, *inner)):
+                if shown["status"] in ("failed", "cancelled") and is_within(name, stages):
                     self._before[name] = shown
         now = self._stages.setdefault(stage, _PENDING)
         told = {} if error is None else {"error": error}
@@ -94,11 +88,10 @@ class Progress:
         return self._publish()
 
     def _cancel(self, stages: Iterable[str], but: str = "") -> None:
-        running = [name for name, stage in self._stages.items() if stage["status"] == "running"]
-        for name in running:
-            if name != but and is_within(name, stages):
-                at = self._seq + 1
-                self._stages[name] = {**self._stages[name], "status": "cancelled", "finished": at, "at": at}
+        at = self._seq + 1
+        for name, stage in self._stages.items():
+            if stage["status"] == "running" and name != but and is_within(name, stages):
+                self._stages[name] = {**stage, "status": "cancelled", "finished": at, "at": at}
 
     def _change(self, stage: str, **changes: Json) -> Publish:
         self._stages[stage] = {**self._stages[stage], **changes, "at": self._seq + 1}
@@ -115,13 +108,11 @@ class Progress:
 
     def _newest(self, left: int) -> dict[str, Json]:
         """As many stages as there is space for: those that changed last, what is running or failed first."""
-        quiet = (*_OVER, "pending")
-        order = sorted(
-            self._stages, key=lambda n: (self._stages[n]["status"] in quiet, -self._stages[n]["at"])
-        )
-        sizes = accumulate(len(name) + 4 + len(dump(self._stages[name])) for name in order)
+        stages, quiet = self._stages, (*_OVER, "pending")
+        order = sorted(stages, key=lambda name: (stages[name]["status"] in quiet, -stages[name]["at"]))
+        sizes = accumulate(len(name) + 4 + len(dump(stages[name])) for name in order)
         chosen = {name for name, size in zip(order, sizes, strict=True) if size <= left}
-        return {name: stage for name, stage in self._stages.items() if name in chosen}
+        return {name: stage for name, stage in stages.items() if name in chosen}
 
 
 def is_within(name: str, stages: Iterable[str]) -> bool:

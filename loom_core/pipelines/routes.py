@@ -31,9 +31,7 @@ def label_of(route: Route, scope: JsonObject, seed: str) -> str:
 
 def chain(route: Route, label: str) -> tuple[Target, ...]:
     """The targets of a label, in the order in which they are tried."""
-    if route.fallback:
-        return tuple(_target(route, each) for each in route.fallback)
-    return (_target(route, label),)
+    return tuple(_target(route, each) for each in route.fallback or (label,))
 
 
 def _target(route: Route, label: str) -> Target:

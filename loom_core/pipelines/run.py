@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from loom_core import errors
-from loom_core.errors import CancelledError, InvalidError, LoomError, Problem, StepFailedError
+from loom_core.errors import CancelledError, InvalidError, LoomError, described, kept, restored
 from loom_core.pipelines.calls import Calls, call
-from loom_core.pipelines.interpreter import MOMENTS, Interpreter, names_of
-from loom_core.pipelines.items import described
-from loom_core.pipelines.plan import Plan
+from loom_core.pipelines.interpreter import MOMENTS, Interpreter
+from loom_core.pipelines.plan import Plan, names_of
 from loom_core.pipelines.progress import MAX_MESSAGE
 from loom_core.pipelines.scope import Here
 from loom_core.pipelines.session import CANCEL, Session
@@ -25,7 +23,7 @@ def pipeline_program(parse: Callable[[Json], Plan], payload: JsonObject) -> Prog
     StepFailedError for a stage that failed, TimedOutError for one that took too long, CancelledError.
     """
     if "failure" in payload:
-        raise _restored(payload["failure"])
+        raise restored(payload["failure"])
     plan = parse(payload["definition"])
     session = Session(payload, names_of(plan.stages, shown=True))
     work = Interpreter(
@@ -47,7 +45,7 @@ def _give_up(session: Session, error: LoomError) -> Program:
         yield Stop(session.seed)
     yield from _compensate(session)
     _forget_moments(session.state)
-    yield ContinueAsNew({**session.checkpoint(), "failure": _kept(error)})
+    yield ContinueAsNew({**session.checkpoint(), "failure": kept(error)})
 
 
 def _forget_moments(state: dict[str, Any]) -> None:
@@ -78,19 +76,3 @@ def _compensate(session: Session) -> Program:
         except LoomError as error:
             told[-1] |= {"status": "failed", "error": described(error, MAX_MESSAGE)}
         yield session.progress.note("compensations", told)
-
-
-def _kept(error: LoomError) -> JsonObject:
-    if isinstance(error, StepFailedError):
-        return {"step": error.step, **described(error), "retryable": error.can_retry}
-    problems = error.problems if isinstance(error, InvalidError) else ()
-    return {**described(error), "problems": [[problem.path, problem.message] for problem in problems]}
-
-
-def _restored(failure: Any) -> LoomError:
-    if "step" in failure:
-        step, kind, message = failure["step"], failure["type"], failure["message"]
-        return StepFailedError(step, kind, message, retryable=failure["retryable"])
-    if failure["problems"]:
-        return InvalidError([Problem(path, message) for path, message in failure["problems"]])
-    return getattr(errors, failure["type"])(failure["message"])

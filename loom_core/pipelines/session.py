@@ -28,11 +28,8 @@ class Session:
         self.id = str(payload["run"])
         self.seed = str(payload.get("key", self.id))
         self.library = cast("JsonObject", payload.get("library", {}))
-        self.state: dict[str, Any] = {
-            "saga": [],
-            "warnings": [],
-            **cast("JsonObject", payload.get("state", {})),
-        }
+        before = cast("JsonObject", payload.get("state", {}))
+        self.state: dict[str, Any] = {"saga": [], "warnings": [], **before}
         self.progress = Progress(shown, self.state.get("progress", {}))
         self.active: dict[str, str] = {}
         """The stages whose work is under way: their keys, and their names as the progress has them."""

@@ -33,7 +33,7 @@ class Sandbox:
         self._free_mb = MEMORY_MB
         self._freed = asyncio.Condition()
 
-    async def run(self, digest: str, source: str, data: bytes, limits: Limits, stop: Event) -> Json:
+    async def run(self, digest: str, source: str, limits: Limits, data: bytes, stop: Event) -> Json:
         """Give the JSON in `data` to the module of this sha256, which perhaps lies in the file `source`.
 
         Raises SandboxError for whatever the module does wrong, and what `Modules.get` raises. A module that

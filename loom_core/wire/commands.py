@@ -40,6 +40,27 @@ class CallActor:
 
 
 @dataclass(frozen=True, slots=True)
+class CallEntity:
+    """Run an operation of an entity; the result is its answer."""
+
+    type: str
+    id: str
+    operation: str
+    input: Json
+    insists: bool = True
+    """Whether it is asked for again while the actor's store cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendEvent:
+    """Send an event to another instance; the result is None, at once."""
+
+    instance: str
+    name: str
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
 class CallBatch:
     """Run one activity over several inputs in one call.
 
@@ -144,6 +165,8 @@ class ContinueAsNew:
 type Command = (
     CallActivity
     | CallActor
+    | CallEntity
+    | SendEvent
     | CallBatch
     | RunProgram
     | Stop

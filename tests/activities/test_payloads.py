@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom_core.activities import Activities, activity, payloads
-from loom_core.activities.payloads import resolve, spill
+from loom_core import payloads
+from loom_core.activities import Activities, activity
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.errors import IntegrityError, InvalidError, LoomError
+from loom_core.payloads import resolve, spill
 from loom_core.wire.json import Json, dump
 
 
@@ -110,7 +111,7 @@ async def test_a_document_nested_without_end_is_invalid():
 
 
 async def test_an_output_above_the_limit_is_refused(monkeypatch):
-    monkeypatch.setattr("loom_core.activities.run.MAX_VALUE_BYTES", 100)
+    monkeypatch.setattr("loom_core.payloads.MAX_VALUE_BYTES", 100)
 
     with pytest.raises(InvalidError, match="102 bytes; 100 are allowed"):
         await Activities([echo], blobs=MemoryBlobStore()).run({"activity": "echo", "input": "x" * 100})

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from durabletask import worker
 
-from loom_core.durable.sdk import StickyExecutor
+from loom_core.sdk.sticky import StickyExecutor
 from tests.engine.sdk import App
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from loom_core.activities import Activities
-from loom_core.activities.payloads import resolve
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.catalogue.folders import load_folder, load_modules
 from loom_core.errors import SandboxError, StepFailedError
 from loom_core.notations import parse, pipeline_program
+from loom_core.payloads import resolve
 from loom_core.testing import Bench
 from tests.licence import texts
 from tests.licence.conftest import ROOT

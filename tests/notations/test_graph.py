@@ -1,5 +1,6 @@
 import pytest
 
+from loom_core.catalogue.names import targets
 from loom_core.errors import InvalidError
 from loom_core.notations import parse
 from loom_core.pipelines.plan import Call, Gate, Loop, Parallel, Target, Value, Wait
@@ -64,7 +65,7 @@ def test_a_graph_becomes_a_plan():
     load, judge, end = plan.stages
 
     assert (plan.name, plan.label, plan.notation, plan.timeout) == ("graph", "7", "graph", 60)
-    assert plan.targets == {
+    assert targets(plan) == {
         Target("activity", "load@2"): "$.nodes[0]",
         Target("actor", "Judge"): "$.nodes[1]",
     }

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loom_core.catalogue.names import targets
 from loom_core.errors import InvalidError
 from loom_core.notations import parse
 
@@ -62,7 +63,7 @@ def test_a_definition_becomes_a_plan():
     split, classify, report = plan.stages
 
     assert (plan.name, plan.warnings, plan.input_schema) == ("audit", (), AUDIT["input"])
-    assert {target.name for target in plan.targets} == {"split", "classify@2", "report"}
+    assert {target.name for target in targets(plan)} == {"split", "classify@2", "report"}
     assert [sorted(stage.after) for stage in plan.stages] == [[], ["SplitFiles"], ["ClassifyPages"]]
     assert (classify.work.item, classify.work.concurrency, classify.work.batch_size) == (
         "page",

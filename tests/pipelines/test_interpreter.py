@@ -459,6 +459,18 @@ def test_every_item_goes_the_way_its_strategy_says():
     ]
 
 
+def test_items_can_go_to_actors_whose_ids_they_tell():
+    route = Route(default=Target("actor", "Counter"))
+    work = items(Call(route=route, actor=expression("$.item.id")))
+    found = Runner({"Counter": lambda item: item["by"] * 2})
+    taken = {"items": [{"id": "a", "by": 1}, {"by": 2}, {"id": "b", "by": 3}]}
+
+    output = found(plan(stage("all", work, on_error="collect")), taken)
+
+    assert [output[0], output[2]] == [2, 6]
+    assert "the id of an actor is text" in output[1]["error"]["message"]
+
+
 def test_a_strategy_that_is_none_fails_its_own_item():
     route = {"targets": {"even": Target("activity", "double")}, "expression": expression("$.item")}
     run = Runner({"double": double})

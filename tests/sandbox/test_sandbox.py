@@ -24,7 +24,7 @@ class Guests:
         pinned = self._definitions[name]
         data = json.dumps(value).encode()
         return await self._sandbox.run(
-            pinned.digest, pinned.source, data, pinned.limits, stop or threading.Event()
+            pinned.digest, pinned.source, pinned.limits, data, stop or threading.Event()
         )
 
 

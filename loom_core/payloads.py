@@ -4,18 +4,29 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import batched
 
 from loom_core.errors import ConflictError, IntegrityError, InvalidError, NotFoundError
 from loom_core.ports.blobs import BlobStore
+from loom_core.schema import encode
 from loom_core.wire.json import Json, referred
 
 INLINE_BYTES = 16 * 1024
+MAX_VALUE_BYTES = 32 * 1024 * 1024
 STRING_BYTES = 1024
 MAX_RESOLVED_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 200
 
 _AT_ONCE = 16
+
+
+async def refer(blobs: BlobStore, value: Json) -> Json:
+    """Spill a value over INLINE_BYTES. Raises InvalidError for one over MAX_VALUE_BYTES, or for no JSON."""
+    size = len(encode(value))
+    if size > MAX_VALUE_BYTES:
+        raise InvalidError(f"the value has {size} bytes; {MAX_VALUE_BYTES} are allowed")
+    return await spill(blobs, value) if size > INLINE_BYTES else value
 
 
 async def spill(blobs: BlobStore, value: Json) -> Json:
@@ -25,7 +36,7 @@ async def spill(blobs: BlobStore, value: Json) -> Json:
     """
     stored: dict[str, bytes] = {}
 
-    def refer(leaf: Json) -> Json:
+    def replace(leaf: Json) -> Json:
         data = leaf.encode() if isinstance(leaf, str) and len(leaf) * 4 > STRING_BYTES else b""
         if len(data) <= STRING_BYTES:
             return leaf
@@ -33,7 +44,7 @@ async def spill(blobs: BlobStore, value: Json) -> Json:
         stored[name] = data
         return {"$ref": name, "bytes": len(data)}
 
-    spilled = _map(value, refer)
+    spilled = _map(value, replace)
     for group in batched(stored.items(), _AT_ONCE, strict=False):
         await asyncio.gather(*(_store(blobs, name, data) for name, data in group))
     return spilled
@@ -63,10 +74,8 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
 
 
 async def _store(blobs: BlobStore, name: str, data: bytes) -> None:
-    try:
+    with suppress(ConflictError):  # the same content is there already
         await blobs.put(name, data, if_absent=True)
-    except ConflictError:
-        return  # the same content is there already
 
 
 async def _fetch(blobs: BlobStore, name: str) -> bytes:

@@ -12,8 +12,9 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from operator import itemgetter
+from threading import Event
+from typing import Protocol
 
-from loom_core.activities.call import Call
 from loom_core.errors import CancelledError, ConflictError, LoomError, NotFoundError, UnavailableError
 from loom_core.ports.blobs import BlobStore
 
@@ -31,6 +32,23 @@ _log = logging.getLogger(__name__)
 
 type Asked = Mapping[str, float]
 """When each scope was asked to stop, in seconds since the epoch."""
+
+
+class Call(Protocol):
+    """What may be asked to stop: work of a run, with its key, and when it was scheduled."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def stop(self) -> Event:
+        """Set when it is asked."""
+        ...
+
+
 type Running = tuple[Call, asyncio.Timeout, bool]
 """A call, what would cancel it, and whether that is to be used."""
 
@@ -127,12 +145,10 @@ class Stops:
 
     async def _look_at(self, run: str) -> None:
         try:
-            asked, _ = await self._read(run)
+            if asked := (await self._read(run))[0]:
+                self._hear(run, asked)
         except LoomError as error:
             _log.warning("whether %s was asked to stop is not known: %s", run, error)
-        else:
-            if asked:
-                self._hear(run, asked)
 
     async def _read(self, run: str) -> tuple[Asked, str | None]:
         try:

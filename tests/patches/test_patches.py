@@ -1,14 +1,15 @@
 """Patches, against what they must mean for any two documents."""
 
 import json
+from enum import StrEnum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
+from loom_core.patches import apply, diff, invert
 from loom_core.wire.json import canonical
-from loom_core.wire.patches import apply, diff, invert
 
 KEYS = (
     st.sampled_from(["", "a", "b", "~", "/", "~1", "~0/", "-", "0", "10", "ключ", "\U0001f9f5"]) | st.text()
@@ -119,6 +120,30 @@ def test_a_list_too_long_to_align_is_still_patched_rightly():
     old, new = [*range(3_000)], [*range(1, 3_001)]
 
     assert apply(old, diff(old, new)) == new
+
+
+def test_documents_nested_too_deeply_to_compare_are_refused():
+    old, new = 1, 2
+    for _ in range(100_000):
+        old, new = [old], [new]
+
+    with pytest.raises(InvalidError):
+        diff(old, new)
+
+
+@pytest.mark.parametrize("odd", [{1: "x"}, {"a": [object]}])
+def test_what_is_not_plain_json_is_refused(odd):
+    with pytest.raises(InvalidError):
+        diff({"a": [object], "b": 1}, odd | {"b": 2})
+
+
+def test_subclasses_of_plain_values_are_compared_as_their_json():
+    class Colour(StrEnum):
+        RED = "red"
+
+    assert diff({"a": [Colour.RED], "b": 1}, {"a": [Colour.RED], "b": 2}) == [
+        {"op": "replace", "path": "/b", "value": 2}
+    ]
 
 
 def test_what_did_not_change_is_shared_and_not_copied():

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from loom_core.activities import Activities, activity, current_call, stops
-from loom_core.activities.stops import MAX_SCOPES, covers
+from loom_core import stops
+from loom_core.activities import Activities, activity, current_call
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.catalogue.folders import load_folder
 from loom_core.errors import CancelledError, UnavailableError
+from loom_core.stops import MAX_SCOPES, covers
 from tests.sandbox import guests
 
 SHIPPED = Path(__file__).parents[2] / "activities"
