@@ -23,10 +23,16 @@ def diff(old: Json, new: Json) -> list[dict[str, Any]]:
     Values differ when their JSON does: `1`, `1.0` and `true` are three. The order of keys is no difference.
     Raises InvalidError for what changed and is not plain JSON, or is nested too deeply to compare.
     """
+    return both(old, new)[0]
+
+
+def both(old: Json, new: Json) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """As `diff`, with the patch that undoes it: comparing is most of the work, and is done once."""
     try:
-        return list(_diff(old, new, ""))
+        steps = list(_diff(old, new, ""))
     except (RecursionError, ValueError, TypeError, AttributeError):
         raise InvalidError("not plain JSON, or nested too deeply") from None
+    return [step for step, _ in steps], [undo for _, undo in reversed(steps)]
 
 
 def invert(document: Json, patch: Sequence[JsonObject]) -> list[dict[str, Any]]:
@@ -48,32 +54,42 @@ def apply(document: Json, patch: Sequence[JsonObject]) -> Any:
     return root[""]
 
 
-def _diff(old: Any, new: Any, path: str) -> Iterator[dict[str, Any]]:
+def _diff(old: Any, new: Any, path: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The steps from left to right, each with what undoes it."""
     lists, objects = (all(isinstance(value, kind) for value in (old, new)) for kind in (list, dict))
     if _same(old, new):
         return
     if not (old and new and (lists or objects)):
-        yield {"op": "replace", "path": path, "value": new}
+        yield {"op": "replace", "path": path, "value": new}, {"op": "replace", "path": path, "value": old}
     elif lists:
         yield from _diff_lists(old, new, path)
     else:
         for key in {**old, **new}:
             at = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
             if key not in new:
-                yield {"op": "remove", "path": at}
+                yield _removed(at, old[key])
             elif key in old:
                 yield from _diff(old[key], new[key], at)
             else:
-                yield {"op": "add", "path": at, "value": new[key]}
+                yield _added(at, new[key])
 
 
-def _diff_lists(old: list[Any], new: list[Any], path: str) -> Iterator[dict[str, Any]]:
+def _diff_lists(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for old_from, old_to, start, end in _changed(old, new):  # what is left of `start` is as in `new` by then
         paired = start + min(old_to - old_from, end - start)
         for index in range(start, paired):
             yield from _diff(old[old_from + index - start], new[index], f"{path}/{index}")
-        yield from ({"op": "add", "path": f"{path}/{i}", "value": new[i]} for i in range(paired, end))
-        yield from [{"op": "remove", "path": f"{path}/{paired}"}] * (old_to - old_from - paired + start)
+        yield from (_added(f"{path}/{index}", new[index]) for index in range(paired, end))
+        gone = range(old_from + paired - start, old_to)
+        yield from (_removed(f"{path}/{paired}", old[index]) for index in gone)
+
+
+def _added(path: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"op": "add", "path": path, "value": value}, {"op": "remove", "path": path}
+
+
+def _removed(path: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"op": "remove", "path": path}, {"op": "add", "path": path, "value": value}
 
 
 def _changed(old: list[Any], new: list[Any]) -> Iterator[tuple[int, ...]]:

@@ -16,6 +16,7 @@ _ENCODER: Any = vars(encoder)
 _encode = _ENCODER["c_make_encoder"](
     None, json.JSONEncoder().default, _ENCODER["c_encode_basestring"], None, ":", ",", False, False, False
 )
+_CONTAINERS: frozenset[type] = frozenset((dict, list, tuple))
 _PAYLOAD = re.compile(r"payloads/[0-9a-f]{64}\Z")
 
 
@@ -35,14 +36,14 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def copied[T: Json](value: T) -> T:
+def copied(value: Any) -> Any:
     """The same document in containers of its own."""
-    copy: Any = value
+    items: Any = value
     if isinstance(value, dict):
-        copy = {key: copied(item) for key, item in value.items()}
-    elif isinstance(value, list | tuple):
-        copy = [copied(item) for item in value]
-    return copy
+        return {key: copied(one) if type(one) in _CONTAINERS else one for key, one in items.items()}
+    if isinstance(value, list | tuple):
+        return [copied(one) if type(one) in _CONTAINERS else one for one in items]
+    return value
 
 
 def referred(value: Json) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loom_core.errors import InvalidError
-from loom_core.patches import apply, diff, invert
+from loom_core.patches import apply, both, diff, invert
 from loom_core.wire.json import canonical
 
 KEYS = (
@@ -30,6 +30,19 @@ DOCUMENTS = st.recursive(
 )
 LISTS = st.lists(st.sampled_from([0, 1, True, 1.0, [1], [True], {"a": 1}, {"a": 1.0}, "x"]), max_size=12)
 PAIRS = st.tuples(DOCUMENTS, DOCUMENTS) | st.tuples(LISTS, LISTS)
+
+
+@given(PAIRS)
+def test_both_ways_at_once_are_a_diff_and_what_undoes_it(pair):
+    old, new = pair
+    before = [canonical(document) for document in pair]
+
+    patch, undo = both(old, new)
+
+    assert patch == diff(old, new)
+    assert canonical(apply(old, patch)) == before[1]
+    assert canonical(apply(new, undo)) == before[0]
+    assert [canonical(old), canonical(new)] == before
 
 
 @given(PAIRS)
