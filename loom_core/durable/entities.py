@@ -8,15 +8,17 @@ far its journal counts. Nothing is raised to the runtime, which would drop the b
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from loom_core.actors.entity import UNKNOWN, Entity, World
-from loom_core.errors import LoomError, UnavailableError
+from loom_core.errors import LoomError
 from loom_core.journals.documents import Batch
 from loom_core.journals.store import Journals
+from loom_core.journals.turns import TurnStates
 from loom_core.journals.view import shown
 from loom_core.sdk import batches
-from loom_core.wire.json import Json, JsonObject, dump
+from loom_core.wire.json import Json, dump
 
 MAX_LATE: Final = 256 * 1024
 """Characters of journal that an entity keeps while the store cannot be written; then it serves no more."""
@@ -27,8 +29,10 @@ _log = logging.getLogger(__name__)
 class Entities:
     """The entities of an app's actors."""
 
-    def __init__(self, world: World, journals: Journals, refer: Callable[[Json], Awaitable[Json]]) -> None:
-        self._world, self._journals, self._refer = world, journals, refer
+    def __init__(
+        self, world: World, journals: Journals, turns: TurnStates, refer: Callable[[Json], Awaitable[Json]]
+    ) -> None:
+        self._world, self._journals, self._turns, self._refer = world, journals, turns, refer
 
     async def serve(self, body: str) -> str:
         """Serve an EntityBatchRequest with an EntityBatchResult, both in base64."""
@@ -40,6 +44,8 @@ class Entities:
         results = [await self._operate(entity, *operation) for operation in request.operations]
         entity.finish()
         kept = await self._commit(entity, held)
+        if entity.changes.begun:
+            self._turns.keep(*entity.changes.begun)
         return batches.write(kept, results, entity.changes.signals, entity.changes.starts)
 
     async def _open(self, address: str, held: dict[str, Any]) -> Entity:
@@ -57,18 +63,14 @@ class Entities:
 
     async def _operate(self, entity: Entity, operation: str, taken: Any) -> Json | Exception:
         try:
-            return await self._short(await entity.operate(operation, taken))
+            outcome = await entity.operate(operation, taken)
         except Exception as error:  # noqa: BLE001 - what else the batch has brought would be lost with it
             if not isinstance(error, LoomError):
                 _log.exception("%s: %s", entity.address, operation)
             return error
-
-    async def _short(self, outcome: Json) -> Json:
-        """With references if they can be stored: it has been done, and would be again if this failed."""
-        try:
-            return await self._refer(outcome)
-        except UnavailableError:
-            return outcome
+        with suppress(LoomError):  # it has been done, and would be again if this failed
+            outcome = await self._refer(outcome)
+        return outcome
 
     async def _commit(self, entity: Entity, held: dict[str, Any]) -> dict[str, Any]:
         """Write the journal; the result is what the entity keeps, and with it what could not be written."""
@@ -89,17 +91,14 @@ class Entities:
             chunks_deleted=deleted,
             **late,
         )
-        try:
-            kept["state"] = await self._write(entity, batch)
-        except LoomError as error:  # a conflict too: if the entity is another's now, nobody takes this answer
-            _log.warning("the journal of %s is late: %s", entity.address, error)
+        written = None
+        if entity.state is not UNKNOWN:
+            try:
+                written = await self._journals.commit(entity.address, batch)
+            except LoomError as error:  # if it conflicts with another host, nobody takes this answer
+                _log.warning("the journal of %s is late: %s", entity.address, error)
+        if written is None:
             entity.keep()
-            kept["late"] = late
-        else:
-            entity.document["base"] = base + 1
-        return kept
-
-    async def _write(self, entity: Entity, batch: Batch) -> JsonObject:
-        if entity.state is UNKNOWN:
-            raise UnavailableError("its state cannot be read")
-        return await self._journals.commit(entity.address, batch)
+            return {**kept, "late": late}
+        entity.document["base"] = base + 1
+        return {**kept, "state": written}

@@ -14,6 +14,7 @@ from loom_core.adapters.memory import MemoryBlobStore, MemoryStateStore
 from loom_core.durable.entities import Entities
 from loom_core.errors import UnavailableError
 from loom_core.journals.store import Journals
+from loom_core.journals.turns import TurnStates
 from loom_core.wire.messages import message
 from tests.faults import Faults
 
@@ -42,7 +43,7 @@ def world():
     given.state, given.faults = "", faults
     given.journals = Journals(faults.wrap(MemoryStateStore()), MemoryBlobStore(), resolve, resolve)
     world = World({"counter": Counter}, resolve, given.journals.chunk, given.journals.state_at)
-    given.entities = Entities(world, given.journals, refer)
+    given.entities = Entities(world, given.journals, TurnStates(given.journals.state_at), refer)
     return given
 
 
@@ -51,7 +52,8 @@ async def serve(world, *operations):
     if world.state:
         request.entityState.value = world.state
     for name, given in operations:
-        request.operations.add(operation=name).input.value = json.dumps(given)
+        text = given if isinstance(given, str) else json.dumps(given)
+        request.operations.add(operation=name).input.value = text
     answer = await world.entities.serve(base64.b64encode(request.SerializeToString()).decode())
     result = pb.EntityBatchResult.FromString(base64.b64decode(answer))
     world.state = result.entityState.value
@@ -85,9 +87,11 @@ async def test_a_write_that_fails_in_any_way_loses_no_message(world, kind):
 
 
 async def test_what_nobody_can_run_fails_alone(world):
-    result = await serve(world, told("first"), ("deliver", "what?"), ("turn", None), told("second"))
+    result = await serve(
+        world, told("first"), ("deliver", "{"), ("deliver", '"what?"'), ("turn", None), told("second")
+    )
 
-    assert [one.HasField("failure") for one in result.results] == [False, True, True, False]
+    assert [one.HasField("failure") for one in result.results] == [False, True, True, True, False]
     assert await total(world) == {"total": 2}
 
 
