@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 from loom_core.activities import Activities
 from loom_core.actors.actor import Actor
 from loom_core.actors.entity import World
-from loom_core.actors.flush import flush
 from loom_core.actors.turn import turn
 from loom_core.catalogue.catalogue import Catalogue
 from loom_core.catalogue.folders import load_actors, load_folder, load_modules
@@ -26,8 +25,9 @@ from loom_core.errors import InvalidError, Problem
 from loom_core.http.application import application
 from loom_core.journals.dead_letters import DeadLetters
 from loom_core.journals.store import Journals
+from loom_core.journals.turns import TurnStates
 from loom_core.notations import PROGRAMS
-from loom_core.outbox import Outbox
+from loom_core.outbox import Outbox, flush
 from loom_core.payloads import refer, resolve, spill
 from loom_core.ports.blobs import BlobStore
 from loom_core.ports.locks import LockManager
@@ -51,6 +51,7 @@ class App:
     actors: Mapping[str, type[Actor]]
     """By name in lower case."""
     entities: Entities
+    turn_states: TurnStates
     journals: Journals
     dead_letters: DeadLetters
     programs: Programs
@@ -88,9 +89,10 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
     world = World(
         types=actors, resolve=partial(resolve, blobs), chunk=journals.chunk, state_at=journals.state_at
     )
+    turn_states = TurnStates(journals.state_at)
     programs = {
         **PROGRAMS,
-        "actor_turn": partial(turn, actors),
+        "actor_turn": partial(turn, actors, turn_states.get),
         "ask": answer_messages,
         "operate": operate,
         "flush": flush,
@@ -107,7 +109,8 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
         watches=watches,
         pipelines=pipelines,
         actors=actors,
-        entities=Entities(world, journals, partial(refer, blobs)),
+        entities=Entities(world, journals, turn_states, partial(refer, blobs)),
+        turn_states=turn_states,
         journals=journals,
         dead_letters=dead_letters,
         programs=programs,

@@ -1,19 +1,41 @@
-"""The outbox: what follows the commit of an actor, as an activity of Loom's own."""
+"""The outbox: what follows the commit of an actor, as a program, and as the activity that it calls."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from loom_core.activities import activity
-from loom_core.actors.flush import ACTIVITY
-from loom_core.errors import InvalidError, NotFoundError
+from loom_core.errors import InvalidError, NotFoundError, StepFailedError
 from loom_core.journals.dead_letters import DeadLetters
 from loom_core.journals.store import Journals
 from loom_core.ports.queue import MessageQueue, QueueMessage
-from loom_core.wire.messages import QUEUE, Message
+from loom_core.wire.commands import CallActivity, CallEntity, ContinueAsNew, Program, SendEvent, Sleep
+from loom_core.wire.json import JsonObject
+from loom_core.wire.messages import QUEUE, Message, split
 
+ACTIVITY: Final = "loom.flush"
+PAUSES: Final = (1.0, 5.0, 30.0)
 AT_ONCE: Final = 100
 """Messages that one flush publishes; what is left is for the next."""
+
+
+def flush(payload: JsonObject) -> Program:
+    """Serve `{"actor"}` with any of `replies`, `bury`, `publish` and `compact`, until all is done."""
+    given: Any = payload
+    for reply in given.get("replies", ()):
+        yield SendEvent(reply["instance"], reply["event"], reply["data"])
+    work = {name: value for name, value in given.items() if name in {"bury", "publish", "compact"}}
+    if not work:
+        return
+    published: Any = []
+    try:
+        published = yield CallActivity(ACTIVITY, {"actor": given["actor"], **work})
+    except StepFailedError:
+        failures: int = given.get("failures", 0)
+        yield Sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+        yield ContinueAsNew({**work, "actor": given["actor"], "failures": failures + 1})
+    if "publish" in work:
+        yield CallEntity(*split(given["actor"]), "flushed", {"published": published})
 
 
 class Outbox:

@@ -14,6 +14,7 @@ from loom_core.durable.driver import run_program as drive
 from loom_core.durable.hub import hub_of
 from loom_core.http.application import Delegate
 from loom_core.mailbox import DEAD, QUEUE, bury, take
+from loom_core.sdk.prepared import Prepared
 from loom_core.sweep import SCHEDULE
 from loom_core.sweep import sweep as forget
 from loom_core.watches import CONTAINER, source
@@ -41,10 +42,20 @@ def run_program(context, call):
     return (yield from drive(loom.programs, context, call))
 
 
-@app.orchestration_trigger(context_name="context")
-def actor_turn(context, call):
-    """A message to an actor that takes its time: loom_core/actors/turn.py."""
+def run_turn(context, call):
     return (yield from drive(loom.programs, context, call))
+
+
+turns = Prepared(run_turn, loom.turn_states.prepare)
+
+
+@app.function_name("actor_turn")
+@app.generic_trigger(
+    arg_name="context", type="orchestrationTrigger", orchestration="actor_turn", durableRequiresGrpc=True
+)
+async def actor_turn(context: func.OrchestrationContext) -> str:
+    """A message to an actor that takes its time: loom_core/actors/turn.py. A large state is read first."""
+    return await turns.serve(context.body)
 
 
 @app.orchestration_trigger(context_name="context")

@@ -27,6 +27,8 @@ class Changes:
         self.outbox: list[tuple[int, Message]] = []
         self.published: list[int] = []
         self.ids: list[str] = []
+        self.begun: tuple[str, Json, int] | None = None
+        """The turn that has begun, its state, and a bound on how many characters that has."""
         self._flush: dict[str, Any] = {}
 
     def journal(self, kind: str, **about: Any) -> int:

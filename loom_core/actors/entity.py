@@ -13,9 +13,9 @@ from loom_core.actors.mailbox import Mailbox
 from loom_core.actors.turn import CANCEL
 from loom_core.actors.work import Work
 from loom_core.errors import failure
-from loom_core.patches import apply, diff
+from loom_core.patches import apply, both
 from loom_core.resilience.retry import delay
-from loom_core.wire.json import Json
+from loom_core.wire.json import Json, dump
 from loom_core.wire.messages import Message, expiry
 
 AT_ONCE: Final = 1_000
@@ -232,6 +232,7 @@ class Entity:
         for entry in taken["entries"]:
             if entry["type"] == "state_patches":
                 self.state = apply(self.state, entry["patches"])
+                self.document["size"] = self.document.get("size", 0) + len(dump(entry["patches"]))
         turns.take(current, taken["entries"], self.changes)
         self._suspend(taken.get("suspended"))
         if "before" in taken:
@@ -332,7 +333,7 @@ class Entity:
         )
 
     def _become(self, state: Json, reason: str) -> None:
-        if patches := diff(self.state, state):
-            about = {"patches": patches, "inverse": diff(state, self.state), "reason": reason}
-            self.changes.journal("state_patches", **about)
+        patches, inverse = both(self.state, state)
+        if patches:
+            self.changes.journal("state_patches", patches=patches, inverse=inverse, reason=reason)
             self.state = state

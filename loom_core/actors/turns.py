@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from loom_core.actors.changes import Changes
+from loom_core.actors.work import MAX_INLINE
 from loom_core.errors import InvalidError, failure
 from loom_core.wire.json import Json, digest
 from loom_core.wire.messages import Message, expiry
@@ -12,8 +13,11 @@ MAX_EVENTS: Final = 1_000
 
 def begin(current: dict[str, Any], one: Message, state: Json, changes: Changes) -> None:
     """Start a turn for the message that is being served."""
-    given = {"actor": changes.address, "message": one, "state": state, "now": changes.now}
+    given: dict[str, Any] = {"actor": changes.address, "message": one, "now": changes.now}
+    size = changes.document.get("size", 0)
+    given |= {"state": state} if size <= MAX_INLINE else {"at": changes.document["seq"], "size": size}
     id_ = changes.start("actor_turn", "turn", {**given, "done": current["done"]})
+    changes.begun = id_, state, size
     attempt = current["attempts"] + 1
     changes.journal("turn_started", messageId=one["messageId"], turnId=id_, attempt=attempt)
     current |= {"turn": id_, "told": [], "waits": [], "handed": {}}

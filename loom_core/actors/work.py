@@ -7,12 +7,14 @@ from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Final
 
 from loom_core.errors import InvalidError
-from loom_core.patches import diff
+from loom_core.patches import both
 from loom_core.wire.commands import CallEntity, Program
 from loom_core.wire.json import Json, dump
 from loom_core.wire.messages import Message, split
 
 MAX_STATE: Final = 1024 * 1024
+MAX_INLINE: Final = 16 * 1024
+"""Characters of a state up to which it is part of the history of a turn's orchestration."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +48,9 @@ class Work:
 
     def become(self, after: Json) -> None:
         """Have another state, and journal how it differs. Raises InvalidError for what is not plain JSON."""
-        if patches := diff(self.state, after):
-            self.grown += self.record("state_patches", patches=patches, inverse=diff(after, self.state))
+        patches, inverse = both(self.state, after)
+        if patches:
+            self.grown += self.record("state_patches", patches=patches, inverse=inverse)
             self.state = after
 
     def settle(self, outcome: Json, size: int) -> int:

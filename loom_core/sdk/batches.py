@@ -25,12 +25,17 @@ class Request:
 def read(body: str) -> Request:
     """Read an EntityBatchRequest in base64."""
     request = pb.EntityBatchRequest.FromString(base64.b64decode(body))
-    operations = [
-        (one.operation, json.loads(one.input.value) if one.HasField("input") else None)
-        for one in request.operations
-    ]
+    operations = [(one.operation, _input(one)) for one in request.operations]
     state = json.loads(request.entityState.value or "null")
     return Request(request.instanceId, state, operations)
+
+
+def _input(operation: pb.OperationRequest) -> Any:
+    """What is no JSON is a text: it fails its own operation, and not the batch."""
+    try:
+        return json.loads(operation.input.value) if operation.HasField("input") else None
+    except ValueError:
+        return operation.input.value
 
 
 def write(

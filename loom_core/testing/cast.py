@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 
 from loom_core.actors.actor import Actor
 from loom_core.actors.entity import UNKNOWN, Entity, World
-from loom_core.actors.flush import ACTIVITY, flush
 from loom_core.actors.turn import turn
 from loom_core.errors import InvalidError, LoomError, UnavailableError
+from loom_core.outbox import ACTIVITY, flush
 from loom_core.patches import apply
 from loom_core.testing.executions import Done, Factory, Failed, failure
 from loom_core.wire.commands import CallEntity
@@ -68,7 +68,10 @@ class Cast:
         self.dead: dict[tuple[str, str], Any] = {}
         self.queues: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self.activities = {ACTIVITY: self._flush}
-        self._programs: Mapping[str, Factory] = {"actor_turn": partial(turn, self.types), "flush": flush}
+        turns = partial(turn, self.types, lambda id_: self.state_at(*self._begun[id_]))
+        self._programs: Mapping[str, Factory] = {"actor_turn": turns, "flush": flush}
+        self._begun: dict[str, tuple[str, int]] = {}
+        """Where the states of turns are that are too large to go along: of which actor, and when."""
         self._bench, self._random, self._crashes, self._outages = bench, random, crashes, outages
         self._world = World(
             types=self.types, resolve=self._resolve, chunk=self._chunk, state_at=self._state_at
@@ -119,6 +122,9 @@ class Cast:
             signal = CallEntity(*split(to), operation, given)
             self.call(signal, _unheard, 0.0 if due is None else due - self._bench.now)
         for name, instance, given in entity.changes.starts:
+            begun: Any = given
+            if "at" in begun:
+                self._begun[instance] = begun["actor"], begun["at"]
             self._bench.begin(self._programs[name], given, _heard, instance=instance)
         for (call, done), outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, Failed) and isinstance(outcome.error, UnavailableError):

@@ -197,3 +197,55 @@ def test_a_payload_that_breaks_its_type_is_refused_and_nothing_is_sent(api):
     assert answer.status_code == 422
     assert [problem["path"] for problem in answer.json()["problems"]] == ["$[1].payload.amount"]
     assert api.get("/actors/Counter/none").status_code == 404
+
+
+LARGE = """
+from loom_core.actors.actor import Actor
+
+
+class Archive(Actor):
+    def default_state(self):
+        return {"pages": [str(number) * 100 for number in range(300)]}
+
+    def execute(self, page):
+        if page == "plain":
+            return len(self.state["pages"])
+        yield self.call_activity("noop", page)
+        self.update_state(lambda s: s["pages"].append(page))
+        more = yield self.wait_for_event("more")
+        self.update_state(lambda s: s["pages"].append(more))
+        return len(self.state["pages"])
+"""
+
+
+def test_a_turn_over_a_large_state_goes_on_after_a_kill_with_the_state_that_it_began_with(tmp_path):
+    app, data = tmp_path / "app", tmp_path / "data"
+    app.mkdir()
+    for name in ("function_app.py", "host.json"):
+        shutil.copy(ROOT / name, app)
+    shutil.copytree(ROOT / "activities", app / "activities")
+    for name in ("pipelines", "actors"):
+        (app / name).mkdir()
+    (app / "actors" / "ours.py").write_text(LARGE)
+
+    def client(host):
+        return httpx.Client(base_url=f"{host.url}/api", timeout=PATIENCE)
+
+    environment = {"PYTHONPATH": str(ROOT)}
+    with ready_host(app, data, *FAST, env=environment) as host, client(host) as api:
+        api.post("/actors/Archive/a/messages", json={"payload": "first"})
+        assert until(lambda: api.get("/actors/Archive/a").json()["status"] == "suspended")
+        began = next(
+            entry["seq"]
+            for entry in api.get("/actors/Archive/a/journal").json()["entries"]
+            if entry["type"] == "turn_started"
+        )
+    with ready_host(app, data, *FAST, env=environment) as host, client(host) as api:
+        event = {"messageType": "event", "payload": {"eventType": "more", "data": "second"}}
+        api.post("/actors/Archive/a/messages", json=event)
+        until(lambda: api.get("/actors/Archive/a").json()["status"] == "idle")
+        pages = api.get("/actors/Archive/a").json()["state"]["pages"]
+        before = api.get("/actors/Archive/a/state", params={"at": began}).json()["state"]["pages"]
+
+    assert (len(before), pages[300:]) == (300, ["first", "second"])
+    assert pages[:300] == before
