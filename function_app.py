@@ -66,7 +66,7 @@ def ask(context, call):
 
 @app.orchestration_trigger(context_name="context")
 def flush(context, call):
-    """What follows an actor's commit: replies, the outbox, dead letters: loom_core/actors/flush.py."""
+    """What follows an actor's commit: replies, the outbox, dead letters: loom_core/outbox.py."""
     return (yield from drive(loom.programs, context, call))
 
 
@@ -102,7 +102,7 @@ async def dead_letters(message: func.ServiceBusMessage, client: str) -> None:
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def sweep(timer: func.TimerRequest, client: str) -> None:
     """What actors' orchestrations leave behind: loom_core/sweep.py."""
-    await forget(hub_of(client), loom.locks, datetime.now(UTC))
+    await forget(hub_of(client), loom.locks, loom.turn_states, datetime.now(UTC))
 
 
 @app.activity_trigger(input_name="call")

@@ -7,6 +7,8 @@ from itertools import batched
 from typing import Any, Final
 
 from loom_core.durable.hub import Hub
+from loom_core.errors import LoomError
+from loom_core.journals.turns import TurnStates
 from loom_core.ports.locks import MAX_TTL, LockManager
 
 SCHEDULE: Final = "0 */10 * * * *"
@@ -19,32 +21,40 @@ _NAME: Final = "sweep"
 _log = logging.getLogger(__name__)
 
 
-async def mend(hub: Hub) -> int:
+async def mend(hub: Hub, states: TurnStates) -> int:
     """Tell actors of turns whose orchestration failed, or that somebody ended behind their backs.
 
-    The message is tried again, as after any other failure. The result is how many there were.
+    The message is tried again, as after any other failure. The result is how many there were; one whose
+    state cannot be read is left to the next sweep.
     """
     broken, _ = await hub.page("turn-", ["failed", "cancelled"], PAGE, None)
     for instance in broken:
         call: Any = instance.input
         given = call["payload"]
+        try:
+            before = await states.prepare(call)
+        except LoomError as error:
+            _log.warning(
+                "%s of %s broke off, and its state cannot be read: %s", instance.id, given["actor"], error
+            )
+            continue
         why = (instance.error or {}).get("message") or "somebody ended it"
         error = {"type": "StepFailedError", "message": f"the turn broke off: {why}", "retryable": True}
-        told: dict[str, Any] = {"turn": given["turn"], "entries": [], "before": given["state"]}
+        told: dict[str, Any] = {"turn": given["turn"], "entries": [], "before": before}
         await hub.signal(given["actor"], "turn", {**told, "end": {"error": error, "done": {}}})
         await hub.purge(instance.id)
         _log.warning("%s of %s broke off: %s", instance.id, given["actor"], why)
     return len(broken)
 
 
-async def sweep(hub: Hub, locks: LockManager, now: datetime) -> int:
+async def sweep(hub: Hub, locks: LockManager, states: TurnStates, now: datetime) -> int:
     """Do both, one host at a time, as long as its lock can be held; the result is how many are forgotten."""
     lock = await locks.acquire(_NAME, MAX_TTL)
     if lock is None:
         return 0
     swept = 0
     try:
-        await mend(hub)
+        await mend(hub, states)
         for prefix in PREFIXES:
             while ended := await hub.ended(prefix, now - KEPT, PAGE):
                 for group in batched(ended, AT_ONCE, strict=False):

@@ -30,13 +30,17 @@ class TurnStates:
         """The state of a turn that was prepared for just now."""
         return self._states[turn][0]
 
-    async def prepare(self, call: Any) -> None:
-        """Have the state at hand that the program `call` is about. Raises what reading the journal raises."""
+    async def prepare(self, call: Any) -> Json:
+        """Have the state at hand that the turn of this `call` begins with; it is the result, too.
+
+        Raises what reading the journal raises.
+        """
         given = call["payload"]
         if "state" in given:
-            return
+            return given["state"]
         if given["turn"] in self._states:
             self._states.move_to_end(given["turn"])
         else:
             state = await self._state_at(given["actor"], given["at"], given["at"])
             self.keep(given["turn"], state, given["size"])
+        return self.get(given["turn"])

@@ -13,7 +13,7 @@ from azure.durable_functions.worker import DurableFunctionsWorker
 class Prepared:
     """An orchestrator, served with what its trigger hands over."""
 
-    def __init__(self, orchestrator: Callable[..., Any], prepare: Callable[[Any], Awaitable[None]]) -> None:
+    def __init__(self, orchestrator: Callable[..., Any], prepare: Callable[[Any], Awaitable[object]]) -> None:
         """`prepare` is given the input of the execution. What it raises has the runtime try again later."""
         self._worker, self._orchestrator, self._prepare = DurableFunctionsWorker(), orchestrator, prepare
 
