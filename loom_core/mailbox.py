@@ -12,6 +12,7 @@ from loom_core.clients.incoming import read
 from loom_core.errors import InvalidError, LoomError, UnavailableError
 from loom_core.ports.queue import DEAD_LETTERS
 from loom_core.wire.json import Json, dump
+from loom_core.wire.messages import iso
 
 QUEUE: Final = "actors"
 DEAD: Final = QUEUE + DEAD_LETTERS
@@ -83,7 +84,7 @@ def _letter(received: Received, now: datetime, source: str, kind: str, words: st
         "message": {"payload": None, **body, "messageId": received.message_id},
         "error": {"type": kind, "message": words[:4_000], "retryable": False},
         "attempts": received.delivery_count or 1,
-        "failedAt": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "failedAt": iso(now.timestamp()),
         "source": source,
     }
 

@@ -1,17 +1,17 @@
 """The outbox: what follows the commit of an actor, as a program, and as the activity that it calls."""
 
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from loom_core.activities import activity
-from loom_core.errors import InvalidError, NotFoundError, StepFailedError
+from loom_core.errors import InvalidError, NotFoundError, StepFailedError, failure
 from loom_core.journals.dead_letters import DeadLetters
 from loom_core.journals.store import Journals
 from loom_core.ports.queue import MessageQueue, QueueMessage
 from loom_core.wire.commands import CallActivity, CallEntity, ContinueAsNew, Program, SendEvent, Sleep
 from loom_core.wire.json import JsonObject
-from loom_core.wire.messages import QUEUE, Message, split
+from loom_core.wire.messages import QUEUE, Message, iso, split
 
 ACTIVITY: Final = "loom.flush"
 PAUSES: Final = (1.0, 5.0, 30.0)
@@ -72,9 +72,8 @@ class Outbox:
             try:
                 await self._queue.send(queue, [_queued(actor, sent)])
             except (InvalidError, NotFoundError) as error:
-                failure = {"type": type(error).__name__, "message": str(error), "retryable": False}
-                when = datetime.now(UTC).isoformat(timespec="milliseconds")
-                letter = {"message": sent, "error": failure, "attempts": 1, "failedAt": when}
+                about = {"attempts": 1, "failedAt": iso(time.time())}
+                letter = {"message": sent, "error": failure(error), **about}
                 await self._dead.put({"actorId": actor, "source": "outbox", **letter})
         return [seq for seq, _ in waiting]
 

@@ -46,7 +46,7 @@ async def spill(blobs: BlobStore, value: Json) -> Json:
 
     spilled = _map(value, replace)
     for group in batched(stored.items(), _AT_ONCE, strict=False):
-        await asyncio.gather(*(_store(blobs, name, data) for name, data in group))
+        await asyncio.gather(*(store(blobs, name, data) for name, data in group))
     return spilled
 
 
@@ -64,7 +64,7 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
     size = 0
     for group in batched(wanted, _AT_ONCE, strict=False):
         for name, data in zip(
-            group, await asyncio.gather(*(_fetch(blobs, name) for name in group)), strict=True
+            group, await asyncio.gather(*(fetch(blobs, name) for name in group)), strict=True
         ):
             texts[name] = data.decode()
             size += len(data) * wanted[name]
@@ -73,17 +73,19 @@ async def resolve(blobs: BlobStore, value: Json) -> Json:
     return _map(value, lambda leaf: texts.get(referred(leaf) or "", leaf))
 
 
-async def _store(blobs: BlobStore, name: str, data: bytes) -> None:
+async def store(blobs: BlobStore, name: str, data: bytes) -> None:
+    """Keep what is named by its content: `FOLDER/<sha256>`."""
     with suppress(ConflictError):  # the same content is there already
         await blobs.put(name, data, if_absent=True)
 
 
-async def _fetch(blobs: BlobStore, name: str) -> bytes:
+async def fetch(blobs: BlobStore, name: str) -> bytes:
+    """What `store` has kept. Raises IntegrityError if it is missing, or is not what its name says."""
     try:
         data = (await blobs.get(name)).data
     except NotFoundError:
         raise IntegrityError(f"{name} is missing") from None
-    if name != f"payloads/{hashlib.sha256(data).hexdigest()}":
+    if name.rpartition("/")[2] != hashlib.sha256(data).hexdigest():
         raise IntegrityError(f"{name} is not what was stored under this name")
     return data
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from loom_core.actors.work import Work
 from loom_core.errors import InvalidError, Problem, StepFailedError, TimedOutError
 from loom_core.resilience.retry import RetryPolicy
+from loom_core.schema import problems_of
 from loom_core.wire.commands import CallActivity, CallActor, CallEntity, Program, WaitEvent
 from loom_core.wire.json import Json, copied, digest
 from loom_core.wire.messages import QUEUE, address, split
@@ -198,8 +199,5 @@ def payload_of(kind: type[Actor], payload: Json) -> Any:
     try:
         return kind.Message.model_validate(payload)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        places = ("".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in e["loc"]) for e in found)
-        raise InvalidError(
-            [Problem(f"$.payload{place}", e["msg"]) for place, e in zip(places, found, strict=True)]
-        ) from None
+        problems = (Problem(f"$.payload{one.path[1:]}", one.message) for one in problems_of(error))
+        raise InvalidError(tuple(problems)) from None

@@ -28,7 +28,7 @@ class Changes:
         self.published: list[int] = []
         self.ids: list[str] = []
         self.begun: tuple[str, Json, int] | None = None
-        """The turn that has begun, its state, and a bound on how many characters that has."""
+        """The turn that has begun over a state too large to go along, and that state's characters at most."""
         self._flush: dict[str, Any] = {}
 
     def journal(self, kind: str, **about: Any) -> int:
@@ -89,12 +89,10 @@ class Changes:
         elif begun < self.now:
             self.wake(begun + PATIENCE)
 
-    def start(self, orchestration: str, prefix: str, given: dict[str, Any]) -> str:
-        """Start an instance whose id is this actor's next: the same again if this batch runs again."""
+    def instance(self, prefix: str) -> str:
+        """The actor's next id for an instance: the same again if this batch runs again."""
         self.document["starts"] = number = self.document.get("starts", 0) + 1
-        id_ = f"{prefix}-{hashlib.sha256(f'{self.address}#{number}'.encode()).hexdigest()[:26]}"
-        self.starts.append((orchestration, id_, {**given, "turn": id_} if prefix == "turn" else given))
-        return id_
+        return f"{prefix}-{hashlib.sha256(f'{self.address}#{number}'.encode()).hexdigest()[:26]}"
 
     def finish(self) -> None:
         """What is to happen after the commit is one flush."""
@@ -105,7 +103,7 @@ class Changes:
         if self.before // COMPACTED < self.document["seq"] // COMPACTED:
             self._flush["compact"] = self.before
         if self._flush:
-            self.start("flush", "flush", {"actor": self.address, **self._flush})
+            self.starts.append(("flush", self.instance("flush"), {"actor": self.address, **self._flush}))
 
     def flushed(self, published: list[int]) -> None:
         self.published += published

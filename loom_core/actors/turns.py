@@ -13,11 +13,14 @@ MAX_EVENTS: Final = 1_000
 
 def begin(current: dict[str, Any], one: Message, state: Json, changes: Changes) -> None:
     """Start a turn for the message that is being served."""
-    given: dict[str, Any] = {"actor": changes.address, "message": one, "now": changes.now}
-    size = changes.document.get("size", 0)
-    given |= {"state": state} if size <= MAX_INLINE else {"at": changes.document["seq"], "size": size}
-    id_ = changes.start("actor_turn", "turn", {**given, "done": current["done"]})
-    changes.begun = id_, state, size
+    id_, size = changes.instance("turn"), changes.document.get("size", 0)
+    given: dict[str, Any] = {"actor": changes.address, "message": one, "now": changes.now, "turn": id_}
+    if size <= MAX_INLINE:
+        given["state"] = state
+    else:
+        given |= {"at": changes.document["seq"], "size": size}
+        changes.begun = id_, state, size
+    changes.starts.append(("actor_turn", id_, {**given, "done": current["done"]}))
     attempt = current["attempts"] + 1
     changes.journal("turn_started", messageId=one["messageId"], turnId=id_, attempt=attempt)
     current |= {"turn": id_, "told": [], "waits": [], "handed": {}}

@@ -11,7 +11,7 @@ from loom_core.clients.actors import Actors
 from loom_core.clients.incoming import REPLAYED, read
 from loom_core.errors import ConflictError, LoomError, NotFoundError
 from loom_core.wire.json import Json, JsonObject
-from loom_core.wire.messages import Message
+from loom_core.wire.messages import Message, iso
 
 _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _KEPT: Final = ("sender", "priority", "ttl", "traceparent")
@@ -89,7 +89,7 @@ def again(message: Message, now: datetime) -> Message:
     replayed = REPLAYED.match(message["messageId"])
     first, times = (replayed[1], int(replayed[2])) if replayed else (message["messageId"], 0)
     metadata = {name: message["metadata"][name] for name in _KEPT if name in message["metadata"]}
-    metadata["timestamp"] = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    metadata["timestamp"] = iso(now.timestamp())
     return {**message, "messageId": f"{first}#r{times + 1}", "metadata": metadata}
 
 

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from loom_core.clients.actors import Actors
-from loom_core.clients.plain import MAX_DEPTH, check_plain, is_deep
+from loom_core.clients.plain import check_plain, is_deep
 from loom_core.clients.run import new_id
 from loom_core.errors import InvalidError, NotFoundError, Problem
 from loom_core.expressions.parse import member
+from loom_core.payloads import MAX_DEPTH
 from loom_core.wire.json import Json
-from loom_core.wire.messages import Message, message
+from loom_core.wire.messages import Message, iso, message
 
 MAX_MESSAGES: Final = 1_000
 """In one request."""
@@ -71,7 +72,7 @@ class _Reading:
         self.problems: list[Problem] = []
         self._fields = fields
         self._actors, self._to, self._trace = actors, to, trace
-        self._at = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._at = iso(now.timestamp())
         self._known: dict[str, str] = {}
 
     def read(self, one: Any, path: str, own: str) -> Message | None:

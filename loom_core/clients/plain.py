@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from math import isfinite
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.parse import member
+from loom_core.payloads import MAX_DEPTH
 from loom_core.wire.json import dump, referred
-
-MAX_DEPTH: Final = 200
-"""What is nested deeper could not be kept."""
 
 
 def check_plain(documents: Sequence[Any], *, several: bool) -> None:

@@ -14,8 +14,6 @@ from loom_core.http.messages import actors_of, target_of
 
 MAX_SEQ = 2**53
 
-Type = str
-Id = str
 Seq = Annotated[int, Query(ge=0, le=MAX_SEQ)]
 
 
@@ -44,7 +42,7 @@ async def list_types(request: Request) -> JSONResponse:
 
 @routes.get("/{type}", response_class=JSONResponse)
 async def list_actors(
-    type: Type,  # noqa: A002 - the API's word
+    type: str,  # noqa: A002 - the API's word
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str | None, Query(max_length=4096, description="`next` of the page before")] = None,
@@ -55,14 +53,14 @@ async def list_actors(
 
 
 @routes.get("/{type}/{id}", response_class=JSONResponse)
-async def get_actor(type: Type, id: Id, request: Request) -> JSONResponse:  # noqa: A002 - as above
+async def get_actor(type: str, id: str, request: Request) -> JSONResponse:  # noqa: A002 - as above
     return await _resolved(request, await actors_of(request).get(target_of(request, type, id)))
 
 
 @routes.get("/{type}/{id}/journal", response_class=JSONResponse)
 async def get_journal(
-    type: Type,  # noqa: A002 - as above
-    id: Id,  # noqa: A002 - as above
+    type: str,  # noqa: A002 - as above
+    id: str,  # noqa: A002 - as above
     request: Request,
     after: Seq = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -75,8 +73,8 @@ async def get_journal(
 
 @routes.get("/{type}/{id}/state", response_class=JSONResponse)
 async def get_state(
-    type: Type,  # noqa: A002 - as above
-    id: Id,  # noqa: A002 - as above
+    type: str,  # noqa: A002 - as above
+    id: str,  # noqa: A002 - as above
     request: Request,
     at: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="The number of an entry")] = None,
 ) -> JSONResponse:
@@ -93,7 +91,7 @@ async def get_state(
 
 
 @routes.get("/{type}/{id}/export", response_class=StreamingResponse)
-async def export(type: Type, id: Id, request: Request) -> Response:  # noqa: A002 - as above
+async def export(type: str, id: str, request: Request) -> Response:  # noqa: A002 - as above
     """The whole journal as JSON Lines."""
     lines = await actors_of(request).export(target_of(request, type, id))
     return StreamingResponse(lines, media_type="application/jsonl")
@@ -101,8 +99,8 @@ async def export(type: Type, id: Id, request: Request) -> Response:  # noqa: A00
 
 @routes.post("/{type}/{id}/cancel", response_class=JSONResponse)
 async def cancel(
-    type: Type,  # noqa: A002 - as above
-    id: Id,  # noqa: A002 - as above
+    type: str,  # noqa: A002 - as above
+    id: str,  # noqa: A002 - as above
     request: Request,
     body: CancelRequest | None = None,
 ) -> JSONResponse:
@@ -113,8 +111,8 @@ async def cancel(
 
 @routes.post("/{type}/{id}/rollback", response_class=JSONResponse)
 async def rollback(
-    type: Type,  # noqa: A002 - as above
-    id: Id,  # noqa: A002 - as above
+    type: str,  # noqa: A002 - as above
+    id: str,  # noqa: A002 - as above
     body: RollbackRequest,
     request: Request,
 ) -> JSONResponse:
@@ -126,8 +124,8 @@ async def rollback(
 
 @routes.post("/{type}/{id}/resume", status_code=202, response_class=JSONResponse)
 async def resume(
-    type: Type,  # noqa: A002 - as above
-    id: Id,  # noqa: A002 - as above
+    type: str,  # noqa: A002 - as above
+    id: str,  # noqa: A002 - as above
     request: Request,
     payload: Annotated[Any, Body()] = None,
 ) -> JSONResponse:

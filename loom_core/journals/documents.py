@@ -12,7 +12,8 @@ from typing import Any
 
 from loom_core.errors import InvalidError
 from loom_core.ports.state import MAX_BATCH_BYTES, MAX_OPERATIONS, Operation, Put
-from loom_core.wire.json import Json, JsonObject, dump
+from loom_core.schema import encode
+from loom_core.wire.json import Json, JsonObject
 
 INLINE_BYTES = 16 * 1024
 REFER_BYTES = 64 * 1024
@@ -86,16 +87,8 @@ def id_key(message_id: str) -> str:
     return f"i:{hashlib.sha256(message_id.encode()).hexdigest()[:32]}"
 
 
-def encoded(value: Json) -> bytes:
-    """Its JSON. Raises InvalidError for what is not plain JSON."""
-    try:
-        return dump(value).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidError(f"what an actor keeps or sends is not plain JSON: {error}") from None
-
-
 def size(value: Json) -> int:
-    return len(encoded(value))
+    return len(encode(value))
 
 
 def check(batch: Batch) -> None:
@@ -114,7 +107,7 @@ def represent(batch: Batch) -> tuple[dict[str, Any], Snapshot | None]:
         since = kept["since"] + sum(size(e) for e in batch.entries if e["type"] == "state_patches")
         if since <= max(SNAPSHOT_BYTES, kept["bytes"] // 4) and batch.seq - kept["seq"] <= SNAPSHOT_ENTRIES:
             return {**kept, "since": since}, None
-    data = encoded(batch.state)
+    data = encode(batch.state)
     if len(data) <= INLINE_BYTES:
         return {"inline": batch.state}, None
     name = f"snapshots/{hashlib.sha256(data).hexdigest()}"
@@ -132,7 +125,7 @@ def write(batch: Batch, kept: dict[str, Any]) -> Written:
     head = {**batch.head, "seq": batch.seq, "base": batch.base}
     head |= {"state": kept["inline"]} if "inline" in kept else {"snapshot": [kept["ref"], kept["seq"]]}
     content: Json = [batch.stored, head, deleted, [[put.id, put.body] for put in puts]]
-    head["batch"] = hashlib.sha256(encoded(content)).hexdigest()
+    head["batch"] = hashlib.sha256(encode(content)).hexdigest()
     return Written(tuple(puts), tuple(deleted), head, {**kept, "base": batch.base, "batch": head["batch"]})
 
 

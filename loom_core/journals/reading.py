@@ -6,7 +6,8 @@ from typing import Any
 
 from loom_core.errors import IntegrityError, InvalidError
 from loom_core.journals.documents import BUCKET, DOCUMENT_ENTRIES, key, partition
-from loom_core.journals.states import fetch, replay
+from loom_core.journals.states import replay
+from loom_core.payloads import fetch
 from loom_core.ports.blobs import BlobStore
 from loom_core.ports.state import StateStore
 from loom_core.wire.json import Json, dump
@@ -115,8 +116,8 @@ class Reader:
             for held in reversed(found):
                 body: Any = held.body
                 if body["seq"] <= seq:
-                    return body["seq"], body["state"] if "state" in body else await fetch(
-                        self._blobs, body["ref"]
-                    )
+                    if "state" in body:
+                        return body["seq"], body["state"]
+                    return body["seq"], json.loads(await fetch(self._blobs, body["ref"]))
             end = start - 1
         return 0, None

@@ -1,15 +1,10 @@
 """States: the one an actor has, from its snapshot and journal, or from the memory of the last commit."""
 
-import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from loom_core.errors import ConflictError, IntegrityError, NotFoundError
-from loom_core.journals.documents import Snapshot
 from loom_core.patches import apply
-from loom_core.ports.blobs import BlobStore
 from loom_core.wire.json import Json
 
 
@@ -41,24 +36,6 @@ class RecentStates:
     def _forget(self, actor: str) -> None:
         if held := self._held.pop(actor, None):
             self._left += held[2]
-
-
-async def save(blobs: BlobStore, snapshot: Snapshot) -> None:
-    try:
-        await blobs.put(snapshot.name, snapshot.data, if_absent=True)
-    except ConflictError:
-        return  # the same content is there already
-
-
-async def fetch(blobs: BlobStore, name: str) -> Json:
-    """Raises IntegrityError for a snapshot that is missing or is not what its name says."""
-    try:
-        data = (await blobs.get(name)).data
-    except NotFoundError:
-        raise IntegrityError(f"{name} is missing") from None
-    if name != f"snapshots/{hashlib.sha256(data).hexdigest()}":
-        raise IntegrityError(f"{name} is not what was stored under this name")
-    return json.loads(data)
 
 
 def replay(state: Json, entries: Iterable[Mapping[str, Any]]) -> Json:

@@ -1,6 +1,7 @@
 """Journals: what an actor's entity writes to the store before it commits itself, and reads again."""
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,8 @@ from loom_core.journals.documents import (
     write,
 )
 from loom_core.journals.reading import Entry, Reader, Replace
-from loom_core.journals.states import RecentStates, fetch, replay, save
+from loom_core.journals.states import RecentStates, replay
+from loom_core.payloads import fetch, store
 from loom_core.ports.blobs import BlobStore
 from loom_core.ports.state import Delete, Document, Operation, Put, StateStore
 from loom_core.wire.json import Json, JsonObject, dump
@@ -71,7 +73,7 @@ class Journals:
         batch = await self._shortened(batch)
         kept, snapshot = represent(batch)
         if snapshot:
-            await save(self._blobs, snapshot)
+            await store(self._blobs, snapshot.name, snapshot.data)
         written = write(batch, kept)
         head = await self._write(actor, batch, written)
         self._heads[actor] = head
@@ -93,7 +95,7 @@ class Journals:
             return kept["inline"]
         if recent := self._recent.get(actor, kept["batch"]):
             return recent[0]
-        snapshot = await fetch(self._blobs, kept["ref"])
+        snapshot = json.loads(await fetch(self._blobs, kept["ref"]))
         state = await self._reader.replayed(actor, snapshot, kept["seq"], seq)
         self._recent.put(actor, kept["batch"], state, kept["bytes"] + kept["since"])
         return state
@@ -211,13 +213,10 @@ class Journals:
 
     async def _stale(self, actor: str, batch: Batch) -> list[str]:
         """What batches have written that the entity never committed."""
-        seq, base = batch.seq_before, batch.kept["base"] if batch.kept else -1
+        seq = batch.seq_before
         stale = [held.id for kind in "jo" for held in await self._after(actor, kind, seq)]
-        for held in await self._after(actor, "s", seq // BUCKET - 1) + await self._after(actor, "i", -1):
-            body: Any = held.body
-            if body.get("seq", 0) > seq or body.get("base", -1) > base:
-                stale.append(held.id)
-        return stale
+        snapshots: list[Any] = await self._after(actor, "s", seq // BUCKET - 1)
+        return stale + [held.id for held in snapshots if held.body["seq"] > seq]
 
     async def _after(self, actor: str, kind: str, number: int) -> list[Document]:
         found: list[Document] = []

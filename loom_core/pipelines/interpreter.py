@@ -13,11 +13,12 @@ from loom_core.pipelines.loops import Rounds
 from loom_core.pipelines.plan import Block, Compensation, Gate, Plan, Route, Stage, Target, names_of
 from loom_core.pipelines.progress import MAX_MESSAGE, Status
 from loom_core.pipelines.routes import chain, label_of
-from loom_core.pipelines.scope import Here, actor_id, captured, evaluate, iso
+from loom_core.pipelines.scope import Here, actor_id, captured, evaluate
 from loom_core.pipelines.session import Session
 from loom_core.resilience.retry import RetryPolicy
 from loom_core.wire.commands import All, AnyOf, Now, Program, Sleep, WaitEvent, Window
 from loom_core.wire.json import Json, JsonObject
+from loom_core.wire.messages import iso
 
 _WATCH = Route(default=Target("activity", "loom.watch"))
 UNDO = RetryPolicy(max_attempts=5)

@@ -2,12 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from loom_core.errors import InvalidError, Problem
 from loom_core.expressions.evaluate import kind
 from loom_core.expressions.parse import Expression
 from loom_core.wire.json import Json, JsonObject
+from loom_core.wire.messages import iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,3 @@ def captured(key: str, now: float) -> JsonObject:
     text = hashlib.sha256(f"uuid {key}".encode()).hexdigest()
     uuid = f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"
     return {"now": iso(now), "uuid": uuid}
-
-
-def iso(moment: float) -> str:
-    """Seconds of the epoch as text, in UTC."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

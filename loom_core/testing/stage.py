@@ -9,7 +9,6 @@ Time stands still but for `advance`, and for `ask`, which waits as long as it ta
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from loom_core import errors
@@ -23,7 +22,7 @@ from loom_core.testing.bench import Bench
 from loom_core.testing.executions import Factory, Failed
 from loom_core.wire.commands import CallEntity
 from loom_core.wire.json import Json, JsonObject
-from loom_core.wire.messages import QUEUE, Message, message, split
+from loom_core.wire.messages import QUEUE, Message, iso, message, split
 
 
 class Stage:
@@ -148,7 +147,7 @@ class Stage:
         if about.get("ttl") is not None:
             about["ttl"] = int(about["ttl"] * 1000)
         id_ = about.pop("id", f"msg-{self._number}")
-        at = datetime.fromtimestamp(self.bench.now, UTC).isoformat(timespec="milliseconds")
+        at = iso(self.bench.now)
         return message(self._cast.known(to), payload, id_, at, **about)
 
     def _operate(self, to: str, operation: str, given: Json) -> Json:

@@ -6,6 +6,7 @@ import pytest
 
 from loom_core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from loom_core.journals import documents
+from loom_core.wire.json import dump
 from tests.journals.world import ACTOR, Entity, large
 
 
@@ -289,7 +290,7 @@ async def test_long_strings_and_entries_no_document_can_hold_come_back_whole(hou
 
     await house.commit(journals, entity, long, {"n": 2}, outbox=[(1, message)], chunks_put={1: [message]})
 
-    assert max(len(documents.dump(body)) for body in (await house.documents()).values()) < 256 * 1024
+    assert max(len(dump(body)) for body in (await house.documents()).values()) < 256 * 1024
     assert await journals.outbox(ACTOR, 0, 10, 2) == [(1, message)]
     assert await journals.chunk(ACTOR, 1) == [message]
     await house.check(entity)
