@@ -14,6 +14,8 @@ import aiohttp
 from loom_core.patches import apply
 
 OPENING = 100_00
+ANSWERED = 60.0
+"""Seconds within which every question is answered, also by a host that often says 503."""
 TYPES = ("Account", "Transfer", "Ledger", "Family", "Child", "Waiter", "Alarm")
 INSTANCES = "/runtime/webhooks/durabletask/instances"
 
@@ -30,8 +32,8 @@ class Expected(Protocol):
 async def audit(url: str, book: Expected, tally: Path, patience: float) -> list[str]:
     """Wait until nothing is left to do, then say what is wrong."""
     async with aiohttp.ClientSession() as session:
-        auditor = _Auditor(session, url, time.monotonic() + patience)
-        await auditor.quiet(book, tally)
+        auditor = _Auditor(session, url)
+        await auditor.quiet(book, tally, time.monotonic() + patience)
         actors = {name: await auditor.get(f"/api/actors/{name}") async for name in auditor.actors()}
         wrong = [*_ledgers(book, actors), *_money(book, actors), *_stuck(actors), *_tallied(book, tally)]
         wrong += await auditor.running()
@@ -43,14 +45,15 @@ async def audit(url: str, book: Expected, tally: Path, patience: float) -> list[
 
 
 class _Auditor:
-    def __init__(self, session: aiohttp.ClientSession, url: str, deadline: float) -> None:
-        self._session, self._url, self._deadline = session, url, deadline
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url
 
     async def text(self, path: str) -> str:
         """Ask until it is answered: with faults, some answers are 503, some streams break off, and what is
         not in the store yet cannot be asked for (422)."""
+        deadline = time.monotonic() + ANSWERED
         while True:
-            assert time.monotonic() < self._deadline, f"{path} was not answered"
+            assert time.monotonic() < deadline, f"{path} was not answered"
             with suppress(aiohttp.ClientPayloadError):
                 async with self._session.get(self._url + path) as response:
                     answer = await response.text()
@@ -62,9 +65,9 @@ class _Auditor:
     async def get(self, path: str) -> Any:
         return json.loads(await self.text(path))
 
-    async def quiet(self, book: Expected, tally: Path) -> None:
-        """Return when all has been seen and nothing runs, or when patience ends."""
-        while time.monotonic() < self._deadline:
+    async def quiet(self, book: Expected, tally: Path, deadline: float) -> None:
+        """Return when all has been seen and nothing runs, or at the deadline."""
+        while time.monotonic() < deadline:
             ledgers = {name: await self.get(f"/api/actors/{name}") for name in book.seen}
             if not [*_ledgers(book, ledgers), *_tallied(book, tally)] and not await self.running():
                 return

@@ -26,6 +26,8 @@ ACCOUNTS = [f"a{number}" for number in range(20)]
 CLOSED = ["closed0", "closed1"]
 LEDGERS = 10
 CLIENTS = 8
+PATIENCE = 120
+"""Seconds until all must be quiet: an outage may have somebody wait for a minute before the next attempt."""
 PACE = 0.01
 """Seconds between a client's requests: what is sent must also be served."""
 
@@ -174,18 +176,17 @@ async def bank_rounds(
     random.seed(seed)
     book = Book()
     host = Host(HERE / "bank", folder / "data", folder / "host.log")
-    for number in range(rounds + 1):
-        faults = {"LOOM_CRASH_FAULTS": str(random.randrange(1, 2**32))} if faulty else {}
-        await host.start({"LOOM_DATA": str(folder / "data"), **faults})
-        if number == rounds:
-            break
-        await attack(host, book, f"r{number}", random.uniform(0.05, 1.0), faulty=faulty)
-        if progress:
-            sys.stderr.write(f"\rround {number + 1}/{rounds}: {book.acknowledged} requests acknowledged")
-    patience = 60 + rounds
-    await insist(host, book, patience)
-    wrong = await audit(host.url, book, folder / "data" / "tally.txt", patience)
-    await host.end(signal.SIGTERM)
+    patience = PATIENCE + rounds
+    async with host:
+        for number in range(rounds):
+            faults = {"LOOM_CRASH_FAULTS": str(random.randrange(1, 2**32))} if faulty else {}
+            await host.start({"LOOM_DATA": str(folder / "data"), **faults})
+            await attack(host, book, f"r{number}", random.uniform(0.05, 1.0), faulty=faulty)
+            if progress:
+                sys.stderr.write(f"\rround {number + 1}/{rounds}: {book.acknowledged} requests acknowledged")
+        await host.start({"LOOM_DATA": str(folder / "data")})
+        await insist(host, book, patience)
+        wrong = await audit(host.url, book, folder / "data" / "tally.txt", patience)
     return {
         "rounds": rounds,
         "acknowledged": book.acknowledged,

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
@@ -21,6 +22,7 @@ class Host:
 
     def __init__(self, app: Path, data: Path, log: Path) -> None:
         self._app, self._data, self._log = app, data, log
+        self._runs = False
 
     async def start(self, environment: Mapping[str, str] | None = None) -> None:
         self._output = self._log.open("ab")
@@ -41,9 +43,18 @@ class Host:
                     self.url = ready[1].decode()
                     break
         self._drain = asyncio.create_task(self._process.stdout.read())
+        self._runs = True
 
     async def end(self, how: signal.Signals) -> None:
         self._process.send_signal(how)
         await self._process.wait()
         await self._drain
         self._output.close()
+        self._runs = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runs:
+            await self.end(signal.SIGTERM)

@@ -160,23 +160,23 @@ async def crash_rounds(
     ledger = Ledger()
     host = Host(HERE / "app", folder / "data", folder / "host.log")
     recent: list[str] = []
-    for number in range(rounds):
-        before = set(ledger.runs)
+    async with host:
+        for number in range(rounds):
+            before = set(ledger.runs)
+            await host.start()
+            await spot_check(host.url, ledger, recent)
+            kill = asyncio.Event()
+            clients = asyncio.create_task(attack(host.url, ledger, number, kill))
+            await asyncio.sleep(random.uniform(0.05, 1.2))
+            await host.end(signal.SIGKILL)
+            kill.set()
+            await clients
+            recent = sorted(set(ledger.runs) - before)[-20:]
+            if progress:
+                sys.stderr.write(f"\rround {number + 1}/{rounds}: {len(ledger.runs)} runs, "
+                                 f"{ledger.signals.total()} signals acknowledged")  # fmt: skip
         await host.start()
-        await spot_check(host.url, ledger, recent)
-        kill = asyncio.Event()
-        clients = asyncio.create_task(attack(host.url, ledger, number, kill))
-        await asyncio.sleep(random.uniform(0.05, 1.2))
-        await host.end(signal.SIGKILL)
-        kill.set()
-        await clients
-        recent = sorted(set(ledger.runs) - before)[-20:]
-        if progress:
-            sys.stderr.write(f"\rround {number + 1}/{rounds}: {len(ledger.runs)} runs, "
-                             f"{ledger.signals.total()} signals acknowledged")  # fmt: skip
-    await host.start()
-    report = await settle(host.url, ledger, patience=60 + rounds)
-    await host.end(signal.SIGTERM)
+        report = await settle(host.url, ledger, patience=60 + rounds)
     return {"rounds": rounds, **report}
 
 
