@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from loom_core.errors import ConflictError, UnavailableError
-from loom_core.ports.state import Delete
+from loom_core.ports.state import Put
 
 type Kind = Literal["before", "lost", "conflict", "duplicate"]
 """Of a call: it raises UnavailableError and never happened (`before`); it raises UnavailableError, but was
@@ -132,7 +132,7 @@ def _possible(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fr
     match name:
         case "write":
             operations = args[1] if len(args) > 1 else kwargs["operations"]
-            conditional = any(isinstance(op, Delete) or op.if_absent or op.if_match for op in operations)
+            conditional = any(not isinstance(op, Put) or op.if_absent or op.if_match for op in operations)
             possible |= {"conflict"} if conditional else set()
         case "put":
             conditional = kwargs.get("if_absent") or kwargs.get("if_match") is not None

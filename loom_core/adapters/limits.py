@@ -7,7 +7,7 @@ from loom_core.errors import InvalidError, Problem
 from loom_core.ports import blobs
 from loom_core.ports.locks import MAX_TTL, MIN_TTL
 from loom_core.ports.queue import DEAD_LETTERS, MAX_MESSAGE_BYTES, MAX_MESSAGES, QueueMessage
-from loom_core.ports.state import MAX_BATCH_BYTES, MAX_OPERATIONS, Operation, Put
+from loom_core.ports.state import MAX_BATCH_BYTES, MAX_OPERATIONS, Fence, Operation, Put
 from loom_core.wire.json import dump
 
 LONGEST_TTL = 2**31 - 1
@@ -48,7 +48,7 @@ def check_address(partition: str, *ids: str) -> None:
 
 
 def check_batch(partition: str, operations: Sequence[Operation]) -> list[str]:
-    """Check a batch; the result is the JSON of each body (`""` for a Delete)."""
+    """Check a batch; the result is the JSON that each operation writes (`""` for a Delete)."""
     check_address(partition, *(operation.id for operation in operations))
     puts = [operation for operation in operations if isinstance(operation, Put)]
     if any(put.if_absent and put.if_match is not None for put in puts):
@@ -58,13 +58,23 @@ def check_batch(partition: str, operations: Sequence[Operation]) -> list[str]:
     if not 0 < len(operations) <= MAX_OPERATIONS:
         raise InvalidError(f"a batch has 1 to {MAX_OPERATIONS} operations, this one has {len(operations)}")
     try:
-        bodies = [dump(operation.body) if isinstance(operation, Put) else "" for operation in operations]
+        bodies = [*map(_body, operations)]
         size = sum(len(body.encode()) for body in bodies)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidError(f"a document is not plain JSON: {error}") from None
     if size > MAX_BATCH_BYTES:
         raise InvalidError(f"a batch has at most {MAX_BATCH_BYTES} bytes of JSON, this one has {size}")
     return bodies
+
+
+def _body(operation: Operation) -> str:
+    match operation:
+        case Put():
+            return dump(operation.body)
+        case Fence():
+            return dump({"token": operation.token})
+        case _:
+            return ""
 
 
 def _is_id(id_: str) -> bool:

@@ -169,7 +169,7 @@ class Journals:
     async def _write(self, actor: str, batch: Batch, written: Written) -> _Head:
         """Write at once over the head of the commit before, if nobody wrote since; else look first."""
         known = self._heads.pop(actor, None)
-        operations = [*written.puts, *map(Delete, written.deleted)]
+        operations: list[Operation] = [*written.puts, *map(Delete, written.deleted)]
         groups = list(parts(operations, size(written.head)))
         if known and known.batch == batch.stored and len(groups) == 1:
             head = Put("head", written.head, if_match=known.etag)

@@ -41,7 +41,18 @@ class Delete:
     if_match: str | None = None
 
 
-type Operation = Put | Delete
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Let the batch through only if no greater token was ever here: see `Lock.token`.
+
+    The document `id` keeps the greatest as `{"token": n}`; leave it to fences alone.
+    """
+
+    id: str
+    token: int
+
+
+type Operation = Put | Delete | Fence
 
 
 class StateStore(Protocol):
@@ -58,7 +69,8 @@ class StateStore(Protocol):
         """Apply the operations in order, all or none, durably; the result is their new etags (None: deleted).
 
         Raises ConflictError naming the first operation whose condition fails: the document exists (Cosmos
-        DB's 409), has another etag (412), or is not there to match or delete (404). Raises InvalidError above
+        DB's 409), has another etag or a greater token (412), or is not there to match or delete (404). Raises
+        InvalidError above
         MAX_OPERATIONS operations or MAX_BATCH_BYTES of JSON, or for a body that is not a JSON object.
         After UnavailableError the batch is applied whole or not at all, and only reading tells which.
         """

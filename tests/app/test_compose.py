@@ -8,7 +8,7 @@ from loom_core.app import compose
 from loom_core.errors import InvalidError, UnavailableError
 from loom_core.ports.queue import QueueMessage
 from loom_core.ports.state import Put
-from loom_core.settings import Settings
+from loom_core.settings import Connection, Settings, connection
 
 ROOT = Path(__file__).parents[2]
 ONE = {"name": "one", "stages": [{"name": "Only", "activity": "noop"}]}
@@ -80,11 +80,23 @@ def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
         ({"LOOM_BLOB": "files"}, "LOOM_BLOB: no such setting; did you mean LOOM_BLOBS?"),
         (
             {"LOOM_XYZ": "1"},
-            "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_DATA, LOOM_QUEUE, LOOM_STORE",
+            (
+                "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_BLOB_CONTAINER, LOOM_COSMOS_CONTAINER, "
+                "LOOM_COSMOS_DATABASE, LOOM_DATA, LOOM_QUEUE, LOOM_STORE, LOOM_TENANT"
+            ),
         ),
-        ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, memory"),
-        ({"LOOM_STORE": "paper"}, "LOOM_STORE: 'paper' is not one of sqlite, memory"),
-        ({"LOOM_QUEUE": "tube"}, "LOOM_QUEUE: 'tube' is not one of sqlite, memory"),
+        ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, azure, memory"),
+        ({"LOOM_STORE": "paper"}, "LOOM_STORE: 'paper' is not one of sqlite, cosmos, memory"),
+        ({"LOOM_QUEUE": "tube"}, "LOOM_QUEUE: 'tube' is not one of sqlite, servicebus, memory"),
+        ({"LOOM_TENANT": "a b"}, "LOOM_TENANT: 'a b' is not a name that the service takes"),
+        ({"LOOM_BLOB_CONTAINER": "Loom"}, "LOOM_BLOB_CONTAINER: 'Loom' is not a name that the service takes"),
+        (
+            {"LOOM_STORE": "cosmos"},
+            (
+                "LOOM_STORE: cosmos: set Cosmos__accountEndpoint, "
+                "or Cosmos to the connection string of a local emulator"
+            ),
+        ),
     ],
 )
 def test_settings_that_nobody_reads_are_refused(environment, told):
@@ -98,6 +110,84 @@ def test_settings_of_the_tools_and_empty_ones_are_none_of_the_apps_business():
     settings = Settings.read({"LOOM_API_KEY": "x", "LOOM_TEST_X": "y", "LOOM_BLOBS": ""}, ROOT)
 
     assert settings == Settings(ROOT / ".loom", "files", "sqlite", "sqlite")
+
+
+KEY = "c2VjcmV0c2VjcmV0"
+AZURE = {
+    "LOOM_STORE": "cosmos",
+    "LOOM_BLOBS": "azure",
+    "LOOM_QUEUE": "servicebus",
+    "Cosmos": f"AccountEndpoint=https://a.documents.azure.com:443/;AccountKey={KEY}",
+    "AzureWebJobsStorage": f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={KEY}",
+    "ServiceBus": f"Endpoint=sb://a.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey={KEY}",
+}
+
+
+def test_a_connection_string_to_azure_is_refused_with_the_reason_and_without_its_key():
+    with pytest.raises(InvalidError) as error:
+        Settings.read(AZURE, ROOT)
+
+    assert KEY not in str(error.value)
+    assert [problem.path for problem in error.value.problems] == ["LOOM_STORE", "LOOM_BLOBS", "LOOM_QUEUE"]
+    for problem, instead in zip(
+        error.value.problems,
+        [
+            "Cosmos__accountEndpoint",
+            "AzureWebJobsStorage__blobServiceUri",
+            "ServiceBus__fullyQualifiedNamespace",
+        ],
+        strict=True,
+    ):
+        assert "only a local emulator may have" in problem.message
+        assert instead in problem.message
+
+
+def test_endpoints_are_for_the_identity_and_go_before_connection_strings():
+    endpoints = {
+        "Cosmos__accountEndpoint": "https://a.documents.azure.com:443/",
+        "AzureWebJobsStorage__blobServiceUri": "https://a.blob.core.windows.net/",
+        "ServiceBus__fullyQualifiedNamespace": "a.servicebus.windows.net",
+    }
+
+    settings = Settings.read(AZURE | endpoints, ROOT)
+
+    assert settings.cosmos == Connection(endpoint="https://a.documents.azure.com:443/")
+    assert settings.storage == Connection(endpoint="https://a.blob.core.windows.net/")
+    assert settings.servicebus == Connection(endpoint="a.servicebus.windows.net")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Cosmos", "AccountEndpoint=http://127.0.0.1:8081/;AccountKey=x=="),
+        ("Cosmos", "AccountEndpoint=https://localhost:8081;AccountKey=x"),
+        ("Cosmos", "AccountEndpoint=http://cosmos:8081;AccountKey=x"),
+        ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
+        ("Blobs", "AccountName=d;AccountKey=x;BlobEndpoint=http://127.0.0.1:10000/d;"),
+        ("ServiceBus", "Endpoint=sb://[::1]:5672;SharedAccessKeyName=k;SharedAccessKey=x"),
+    ],
+)
+def test_connection_strings_of_local_emulators_are_taken(name, text):
+    local = connection({name: text}, ["Cosmos", "Blobs", "AzureWebJobsStorage", "ServiceBus"], "endpoint")
+
+    assert local == Connection(connection_string=text)
+    assert "x" not in repr(local)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://elsewhere.example",
+        "BlobEndpoint=http://127.0.0.1/;FileEndpoint=https://a.file.core.windows.net",
+        "Endpoint=sb://127.0.0.1.example.com;SharedAccessKey=x;UseDevelopmentEmulator=true",
+        "AccountEndpoint=https://localhost@a.documents.azure.com/;AccountKey=x",
+        "AccountKey=x",
+        "nonsense",
+    ],
+)
+def test_what_only_looks_local_is_refused(text):
+    with pytest.raises(InvalidError, match="only a local emulator"):
+        connection({"Cosmos": text}, ["Cosmos"], "accountEndpoint")
 
 
 async def test_documents_are_kept_in_a_file_that_is_made_when_it_is_needed(folder):

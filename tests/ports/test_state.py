@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loom_core.adapters.memory import MemoryStateStore
 from loom_core.adapters.sqlite import SqliteStateStore
 from loom_core.errors import ConflictError, InvalidError
-from loom_core.ports.state import MAX_BATCH_BYTES, Delete, Document, Put
+from loom_core.ports.state import MAX_BATCH_BYTES, Delete, Document, Fence, Put
 from tests.ports.clock import Clock
 
 STORES = {
@@ -51,6 +51,22 @@ async def test_partitions_do_not_see_each_other(store):
     assert (await store.read("a", "x")).body == {"of": "a"}
     assert [d.id for d in await store.query("a")] == ["x"]
     assert await store.read("a", "y") is None
+
+
+async def test_a_fence_lets_nothing_through_that_has_a_smaller_token_than_one_before(store):
+    (etag,) = await store.write("p", [Fence("f", 7)])
+    assert await store.read("p", "f") == Document("f", {"token": 7}, etag)
+    await store.write("p", [Put("x", {"by": 7}), Fence("f", 7)])
+    await store.write("p", [Fence("f", 9), Put("x", {"by": 9})])
+
+    for batch in ([Fence("f", 8)], [Put("x", {"by": 8}), Fence("f", 8)], [Fence("f", 1), Put("y", {})]):
+        with pytest.raises(ConflictError, match="f"):
+            await store.write("p", batch)
+
+    assert (await store.read("p", "x")).body == {"by": 9}
+    assert (await store.read("p", "f")).body == {"token": 9}
+    assert await store.read("p", "y") is None
+    await store.write("q", [Fence("f", 1)])
 
 
 async def test_each_write_gives_a_new_etag_even_for_equal_content(store):

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from loom_core.adapters.limits import check_address, check_batch
 from loom_core.errors import ConflictError
-from loom_core.ports.state import MAX_QUERIED, Delete, Document, Operation, Put
+from loom_core.ports.state import MAX_QUERIED, Delete, Document, Fence, Operation, Put
 
 _PURGED = 100
 """Expired documents that a write deletes besides as many as it has operations."""
@@ -47,12 +47,12 @@ class MemoryStateStore:
         for operation, body in zip(operations, bodies, strict=True):
             id_ = operation.id
             held = changed[id_] if id_ in changed else self._held(partition, id_, now)
-            _check_condition(operation, held.etag if held else None)
+            _check_condition(operation, held)
             if isinstance(operation, Delete):
                 changed[id_] = None
             else:
-                expires = now + operation.ttl if operation.ttl else float("inf")
-                changed[id_] = _Held(body, self._new_etag(), expires)
+                ttl = operation.ttl if isinstance(operation, Put) else None
+                changed[id_] = _Held(body, self._new_etag(), now + ttl if ttl else float("inf"))
             etags.append(None if (new := changed[id_]) is None else new.etag)
         self._apply(partition, changed)
         self._purge(now, _PURGED + len(operations))
@@ -97,7 +97,12 @@ def _document(id_: str, held: _Held) -> Document:
     return Document(id_, json.loads(held.body), held.etag)
 
 
-def _check_condition(operation: Operation, etag: str | None) -> None:
+def _check_condition(operation: Operation, held: _Held | None) -> None:
+    if isinstance(operation, Fence):
+        if held and json.loads(held.body)["token"] > operation.token:
+            raise ConflictError(f"document {operation.id} has a greater token than {operation.token}")
+        return
+    etag = held.etag if held else None
     if isinstance(operation, Put) and operation.if_absent and etag is not None:
         raise ConflictError(f"document {operation.id} exists")
     if etag is None and isinstance(operation, Delete):

@@ -10,7 +10,7 @@ from uuid import uuid4
 from loom_core.adapters.limits import check_address, check_batch
 from loom_core.adapters.sqlite.file import SqliteFile
 from loom_core.errors import ConflictError
-from loom_core.ports.state import MAX_QUERIED, Delete, Document, Operation, Put
+from loom_core.ports.state import MAX_QUERIED, Delete, Document, Fence, Operation, Put
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,6 +49,9 @@ _PUT_IF_ABSENT = f"{_PUT} WHERE documents.expires_at <= :now"
 _PUT_IF_MATCH = """
 UPDATE documents SET body = :body, etag = :etag, expires_at = :expires
 WHERE partition = :partition AND id = :id AND etag = :old AND expires_at > :now
+"""
+_FENCE = f"""{_PUT}
+WHERE documents.expires_at <= :now OR json_extract(documents.body, '$.token') <= :token
 """
 _DELETE = """
 DELETE FROM documents
@@ -107,12 +110,16 @@ class SqliteStateStore:
         self, connection: "sqlite3.Connection", partition: str, operation: Operation, body: str, now: float
     ) -> str | None:
         """Let the condition be part of the statement: a row count of 0 is the conflict."""
-        values = {"partition": partition, "id": operation.id, "old": operation.if_match, "now": now}
-        etag = None
-        if isinstance(operation, Put):
-            etag = self._new_etag()
-            expires = now + operation.ttl if operation.ttl else float("inf")
-            values |= {"body": body, "etag": etag, "expires": expires}
+        etag = None if isinstance(operation, Delete) else self._new_etag()
+        values = {"partition": partition, "id": operation.id, "now": now, "body": body, "etag": etag}
+        match operation:
+            case Fence():
+                values |= {"token": operation.token, "expires": float("inf")}
+            case Put():
+                expires = now + operation.ttl if operation.ttl else float("inf")
+                values |= {"old": operation.if_match, "expires": expires}
+            case Delete():
+                values |= {"old": operation.if_match}
         if connection.execute(_statement(operation), values).rowcount == 0:
             raise ConflictError(f"document {operation.id} is not as the operation expects it")
         return etag
@@ -127,13 +134,15 @@ def _document(row: tuple[str, str, str]) -> Document:
 
 
 def _is_conditional(operation: Operation) -> bool:
-    return isinstance(operation, Delete) or operation.if_absent or operation.if_match is not None
+    return not isinstance(operation, Put) or operation.if_absent or operation.if_match is not None
 
 
 def _statement(operation: Operation) -> str:
     match operation:
         case Delete():
             return _DELETE
+        case Fence():
+            return _FENCE
         case Put(if_absent=True):
             return _PUT_IF_ABSENT
         case Put(if_match=None):
