@@ -81,8 +81,8 @@ def test_an_activity_that_fails_to_import_stops_the_app_and_is_named(folder):
         (
             {"LOOM_XYZ": "1"},
             (
-                "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_BLOB_CONTAINER, LOOM_COSMOS_CONTAINER, "
-                "LOOM_COSMOS_DATABASE, LOOM_DATA, LOOM_QUEUE, LOOM_STORE, LOOM_TENANT"
+                "LOOM_XYZ: no such setting; there are LOOM_BLOBS, LOOM_BLOB_CONTAINER, "
+                "LOOM_COSMOS_CONTAINER, LOOM_COSMOS_DATABASE, LOOM_DATA, LOOM_QUEUE, LOOM_STORE, LOOM_TENANT"
             ),
         ),
         ({"LOOM_BLOBS": "floppy"}, "LOOM_BLOBS: 'floppy' is not one of files, azure, memory"),
