@@ -50,8 +50,8 @@ class Report:
     def _places(self) -> Mapping[str, int]:
         if not self.problems and not (self.pipeline and self.pipeline.warnings):
             return {}
-        broken = next((re.search(r"not JSON: .*line (\d+) ", p.message) for p in self.problems), None)
-        return {"$": int(broken[1])} if broken else lines(self.text)
+        broken = next((re.match(r"not JSON(?:: .*line (\d+) )?", p.message) for p in self.problems), None)
+        return {"$": int(broken[1] or 1)} if broken else lines(self.text)
 
 
 def known(root: Path) -> Known:
