@@ -20,7 +20,7 @@ demo: .venv/.loom ## Audit the licences of the packages in .venv, on a host of i
 	@$(BIN)/loom run licence-audit --scratch --output build/licence-audit.json $(ARGS)
 
 test: check ## Run every check and every test (ARGS="-k name" picks tests)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 dev: .venv/.loom ## Serve the app on http://127.0.0.1:7071 and reload it when the code changes
 	@exec $(BIN)/loom dev $(ARGS)

@@ -23,6 +23,7 @@ BUCKET = 100
 SNAPSHOT_ENTRIES = 200
 SNAPSHOT_BYTES = 64 * 1024
 REMEMBERED_SECONDS = 24 * 3600
+_ACTORS = "actors/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,12 @@ class Snapshot:
 
 
 def partition(actor: str) -> str:
-    return f"actors/{actor}"
+    return f"{_ACTORS}{actor}"
+
+
+def actor_of(partition: str) -> str | None:
+    """Whose partition it is; None if it is no actor's."""
+    return partition.removeprefix(_ACTORS) if partition.startswith(_ACTORS) else None
 
 
 def key(kind: str, number: int) -> str:
