@@ -29,8 +29,14 @@ _OURS: Final = (*sorted([*_CHOICES, *_NAMES, "LOOM_DATA"]),)
 # Read by the `loom` command and by the tests; an app finds them in its environment and has no use for them.
 _OF_TOOLS: Final = ("LOOM_URL", "LOOM_API_KEY")
 _OF_TESTS: Final = ("LOOM_TEST_", "LOOM_CRASH_")
-_HOME: Final = re.compile(r"localhost|127(\.\d+){3}|::1|host\.docker\.internal|[a-z0-9-]+", re.IGNORECASE)
+_HOME: Final = re.compile(
+    r"localhost|127(\.\d+){3}|::1|host\.docker\.internal|[a-z][a-z0-9-]*", re.IGNORECASE | re.ASCII
+)
 """This machine, and names without a dot, as containers have among themselves: never a service in Azure."""
+_ENDPOINTS: Final = frozenset({"accountendpoint", "blobendpoint", "endpoint", "hostname"})
+"""Where a connection string leads: of Cosmos DB, Blob Storage and Service Bus, in lower case."""
+_MORE_THAN_A_PLACE: Final = frozenset("?#@;=")
+"""What only addresses with a key, a signature or a password have in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +112,21 @@ class Settings:
 def connection(environment: Mapping[str, str], prefixes: list[str], suffix: str) -> Connection:
     """Read the connection of the first prefix that has one, as the Functions host does.
 
-    `PREFIX__SUFFIX` is an endpoint. `PREFIX` is a connection string, which has a key in it: it is taken for
-    emulators on this machine only. Raises InvalidError, which never tells the value.
+    `PREFIX__SUFFIX` is an endpoint, and `PREFIX__accountName` says as much of blobs. `PREFIX` is a connection
+    string, which has a key in it: it is taken for emulators on this machine only. Raises InvalidError, which
+    never tells the value.
     """
     for prefix in prefixes:
         if endpoint := environment.get(f"{prefix}__{suffix}"):
+            if not _MORE_THAN_A_PLACE.isdisjoint(endpoint):
+                raise InvalidError(
+                    f"{prefix}__{suffix} says more than where the service is; "
+                    "give the app's identity a role there, and no key"
+                )
             return Connection(endpoint=endpoint)
+        name = environment.get(f"{prefix}__accountName", "")
+        if suffix == "blobServiceUri" and re.fullmatch(r"[a-z0-9]{3,24}", name):
+            return Connection(endpoint=f"https://{name}.blob.core.windows.net/")
         if text := environment.get(prefix):
             if _is_local(text):
                 return Connection(connection_string=text)
@@ -124,10 +139,17 @@ def connection(environment: Mapping[str, str], prefixes: list[str], suffix: str)
 
 
 def _is_local(connection_string: str) -> bool:
-    parts = [part.partition("=")[2].strip() for part in connection_string.split(";")]
-    hosts = [urlsplit(part).hostname or "" for part in parts if "://" in part]
-    named = hosts or "usedevelopmentstorage=true" in connection_string.lower()
-    return bool(named) and all(_HOME.fullmatch(host) for host in hosts)
+    parts = [part.partition("=") for part in connection_string.split(";")]
+    said = {name.lower(): value for name, _, value in parts}
+    places = [value for name, _, value in parts if "://" in value or name.lower() in _ENDPOINTS]
+    try:
+        hosts = [urlsplit(place).hostname or "" for place in places]
+    except ValueError:
+        return False
+    # With the name of an account and no such endpoint, the SDK goes to that account in Azure.
+    named = "blobendpoint" in said if "accountname" in said else not _ENDPOINTS.isdisjoint(said)
+    is_emulator = named or said.get("usedevelopmentstorage") == "true"
+    return is_emulator and all(_HOME.fullmatch(host) for host in hosts)
 
 
 def _bad_values(chosen: Mapping[str, str], names: Mapping[str, str]) -> Iterator[Problem]:

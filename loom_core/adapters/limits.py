@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from loom_core.errors import InvalidError, Problem
+from loom_core.errors import ConflictError, InvalidError, Problem
 from loom_core.ports import blobs
 from loom_core.ports.locks import MAX_TTL, MIN_TTL
 from loom_core.ports.queue import DEAD_LETTERS, MAX_MESSAGE_BYTES, MAX_MESSAGES, QueueMessage
@@ -18,6 +18,7 @@ _BLOB = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Z
 _QUEUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,258}[A-Za-z0-9])?\Z")
 # ASCII only, so that every store sorts ids alike; without what Cosmos DB refuses in an id.
 _ID = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?\Z")
+_ETAG = re.compile(r"[!-~]+\Z")
 _FORBIDDEN = frozenset("/\\?#")
 
 
@@ -31,6 +32,12 @@ def check_blob(name: str, data: bytes) -> None:
     check_name(name)
     if len(data) > blobs.MAX_BLOB_BYTES:
         raise InvalidError(f"blob {name} has {len(data)} bytes; {blobs.MAX_BLOB_BYTES} are allowed")
+
+
+def check_etag(what: str, if_match: str | None) -> None:
+    """Refuse what no store ever gave for an etag: for some `*` is any etag, and others cannot send it."""
+    if if_match is not None and (if_match.strip('"') == "*" or not _ETAG.match(if_match)):
+        raise ConflictError(f"{what} has another etag")
 
 
 def check_lock(name: str, ttl: int) -> None:
@@ -64,6 +71,8 @@ def check_batch(partition: str, operations: Sequence[Operation]) -> list[str]:
         raise InvalidError(f"a document is not plain JSON: {error}") from None
     if size > MAX_BATCH_BYTES:
         raise InvalidError(f"a batch has at most {MAX_BATCH_BYTES} bytes of JSON, this one has {size}")
+    for operation in operations:
+        check_etag(f"document {operation.id}", None if isinstance(operation, Fence) else operation.if_match)
     return bodies
 
 

@@ -156,6 +156,12 @@ def test_endpoints_are_for_the_identity_and_go_before_connection_strings():
     assert settings.servicebus == Connection(endpoint="a.servicebus.windows.net")
 
 
+def test_the_name_of_a_storage_account_is_as_good_as_its_endpoint():
+    settings = Settings.read({"LOOM_BLOBS": "azure", "AzureWebJobsStorage__accountName": "loomdata"}, ROOT)
+
+    assert settings.storage == Connection(endpoint="https://loomdata.blob.core.windows.net/")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -182,12 +188,35 @@ def test_connection_strings_of_local_emulators_are_taken(name, text):
         "Endpoint=sb://127.0.0.1.example.com;SharedAccessKey=x;UseDevelopmentEmulator=true",
         "AccountEndpoint=https://localhost@a.documents.azure.com/;AccountKey=x",
         "AccountKey=x",
+        "AccountName=a;AccountKey=x;QueueEndpoint=http://127.0.0.1:10001/a",
+        "AccountName=a;AccountKey=x;Endpoint=http://127.0.0.1:10000/a",
+        "AccountName=a;AccountKey=x; BlobEndpoint=http://127.0.0.1:10000/a",
+        "AccountName=a;AccountKey=x;UseDevelopmentStorage=True",
+        "BlobEndpoint=a.blob.core.windows.net;TableEndpoint=http://127.0.0.1/a",
+        "Endpoint=//a.servicebus.windows.net;SharedAccessKey=x;Note=http://localhost",
+        "AccountEndpoint=http://134744072/;AccountKey=x",
+        "AccountEndpoint=http://[nonsense/;AccountKey=x",
         "nonsense",
     ],
 )
 def test_what_only_looks_local_is_refused(text):
     with pytest.raises(InvalidError, match="only a local emulator"):
         connection({"Cosmos": text}, ["Cosmos"], "accountEndpoint")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://a.blob.core.windows.net/?sv=2025&sig={KEY}",
+        f"https://a:{KEY}@a.documents.azure.com/",
+        f"Endpoint=sb://a.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey={KEY}",
+    ],
+)
+def test_an_endpoint_with_a_key_in_it_is_refused_without_telling_it(address):
+    with pytest.raises(InvalidError, match="no key") as error:
+        connection({"Blobs__blobServiceUri": address}, ["Blobs"], "blobServiceUri")
+
+    assert KEY not in str(error.value)
 
 
 async def test_documents_are_kept_in_a_file_that_is_made_when_it_is_needed(folder):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from loom_core.adapters.azure_blob import AzureBlobStore
 from loom_core.adapters.files import FileBlobStore
 from loom_core.adapters.memory import MemoryBlobStore
 from loom_core.errors import ConflictError, InvalidError, NotFoundError
@@ -11,14 +12,28 @@ from loom_core.ports import blobs as port
 from loom_core.ports.blobs import BlobStore
 
 STORES = {
-    "memory": lambda folder: MemoryBlobStore(),
-    "files": lambda folder: FileBlobStore(folder / "blobs"),
+    "memory": lambda folder, service: MemoryBlobStore(),
+    "files": lambda folder, service: FileBlobStore(folder / "blobs"),
+    "azure": lambda folder, service: AzureBlobStore(service.connection, container=service.new_container()),
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request, tmp_path) -> BlobStore:
-    return STORES[request.param](tmp_path)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def service(kind, request):
+    return request.getfixturevalue("azurite") if kind == "azure" else None
+
+
+@pytest.fixture
+async def store(kind, service, tmp_path) -> BlobStore:
+    store = STORES[kind](tmp_path, service)
+    yield store
+    if hasattr(store, "aclose"):
+        await store.aclose()
 
 
 async def test_a_blob_is_read_back_with_the_etag_of_its_write(store):
@@ -28,6 +43,15 @@ async def test_a_blob_is_read_back_with_the_etag_of_its_write(store):
 
     assert (b"\x00\xffbytes", etag) == (blob.data, blob.etag)
     assert await store.head("a/b.bin") == etag
+
+
+@pytest.mark.parametrize("etag", ["*", "", "\n", '"*"', "ä"])
+async def test_what_no_store_gives_for_an_etag_matches_nothing(store, etag):
+    await store.put("x", b"1")
+
+    with pytest.raises(ConflictError):
+        await store.put("x", b"2", if_match=etag)
+    assert (await store.get("x")).data == b"1"
 
 
 async def test_a_missing_blob_is_not_found_has_no_head_and_deletes_quietly(store):
@@ -122,6 +146,9 @@ async def test_list_gives_names_in_order_by_prefix_in_pages(store):
     assert await store.list("p/") == ["p/1", "p/2", "p/3"]
     assert await store.list("p/", limit=2) == ["p/1", "p/2"]
     assert await store.list("p/", limit=2, after="p/2") == ["p/3"]
+    assert await store.list("p/", after="p") == ["p/1", "p/2", "p/3"]
+    assert await store.list("p/", after="p/0") == ["p/1", "p/2", "p/3"]
+    assert await store.list("p/", after="q") == []
     assert await store.list("p/", limit=0) == []
     assert await store.list("zzz") == []
 

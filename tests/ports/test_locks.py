@@ -4,25 +4,39 @@ import asyncio
 
 import pytest
 
+from loom_core.adapters.azure_blob import BlobLeaseLockManager
 from loom_core.adapters.memory import MemoryLockManager
 from loom_core.adapters.sqlite import SqliteLockManager
 from loom_core.errors import ConflictError, InvalidError
 from tests.ports.clock import Clock
 
 MANAGERS = {
-    "memory": lambda folder, clock: MemoryLockManager(clock),
-    "sqlite": lambda folder, clock: SqliteLockManager(folder / "locks.db", clock=clock),
+    "memory": lambda folder, clock, service: MemoryLockManager(clock),
+    "sqlite": lambda folder, clock, service: SqliteLockManager(folder / "locks.db", clock=clock),
+    "azure": lambda folder, clock, service: BlobLeaseLockManager(
+        service.connection, container=service.new_container(), clock=clock
+    ),
 }
 
 
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture(params=MANAGERS)
-async def locks(request, tmp_path, clock):
-    locks = MANAGERS[request.param](tmp_path, clock)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def service(kind, request):
+    return request.getfixturevalue("azurite") if kind == "azure" else None
+
+
+@pytest.fixture
+def clock(service):
+    return service.new_clock() if service else Clock()
+
+
+@pytest.fixture
+async def locks(kind, service, tmp_path, clock):
+    locks = MANAGERS[kind](tmp_path, clock, service)
     yield locks
     if hasattr(locks, "aclose"):
         await locks.aclose()

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,22 +12,31 @@ from loom_core.adapters.memory import MemoryStateStore
 from loom_core.adapters.sqlite import SqliteStateStore
 from loom_core.errors import ConflictError, InvalidError
 from loom_core.ports.state import MAX_BATCH_BYTES, Delete, Document, Fence, Put
-from tests.ports.clock import Clock
+from tests.ports.cosmos import cosmos_db
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STORES = {
-    "memory": lambda folder, clock: MemoryStateStore(clock=clock),
-    "sqlite": lambda folder, clock: SqliteStateStore(folder / "state.db", clock=clock),
+    "memory": lambda folder, clock, cosmos: MemoryStateStore(clock=clock),
+    "sqlite": lambda folder, clock, cosmos: SqliteStateStore(folder / "state.db", clock=clock),
+    "cosmos": lambda folder, clock, cosmos: cosmos.store(),
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cosmos():
+    async with cosmos_db() as cosmos:
+        yield cosmos
+
+
 @pytest.fixture
-def clock():
-    return Clock()
+def clock(cosmos):
+    return cosmos.clock()
 
 
-@pytest.fixture(params=STORES)
-async def store(request, tmp_path, clock):
-    store = STORES[request.param](tmp_path, clock)
+@pytest_asyncio.fixture(params=STORES, loop_scope="module")
+async def store(request, tmp_path, clock, cosmos):
+    store = STORES[request.param](tmp_path, clock, cosmos)
     yield store
     if hasattr(store, "aclose"):
         await store.aclose()
@@ -40,6 +50,17 @@ async def test_a_document_is_read_back_with_the_etag_of_its_write(store):
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [1.0, -0.0, 2**53 + 1, -(10**40), 1e300, 5e-324, 0.1, [[1.0]], {"1.0": "1e5"}, "x" * 70_000, True],
+)
+async def test_a_value_is_read_back_as_the_very_same(store, value):
+    await store.write("p", [Put("x", {"value": value}), Put("y", {"n": 1})])
+
+    assert repr((await store.read("p", "x")).body) == repr({"value": value})
+    assert [repr(d.body) for d in await store.query("p")] == [repr({"value": value}), "{'n': 1}"]
+
+
 async def test_a_missing_document_reads_as_none(store):
     assert await store.read("p", "nothing") is None
 
@@ -51,6 +72,16 @@ async def test_partitions_do_not_see_each_other(store):
     assert (await store.read("a", "x")).body == {"of": "a"}
     assert [d.id for d in await store.query("a")] == ["x"]
     assert await store.read("a", "y") is None
+
+
+@pytest.mark.parametrize("etag", ["*", "", "\n", '"*"', "ä"])
+async def test_what_no_store_gives_for_an_etag_matches_nothing(store, etag):
+    await store.write("p", [Put("x", {"n": 1})])
+
+    for refused in (Put("x", {}, if_match=etag), Delete("x", if_match=etag)):
+        with pytest.raises(ConflictError, match="x"):
+            await store.write("p", [refused])
+    assert (await store.read("p", "x")).body == {"n": 1}
 
 
 async def test_a_fence_lets_nothing_through_that_has_a_smaller_token_than_one_before(store):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from loom_core.adapters.limits import check_address, check_batch
-from loom_core.errors import ConflictError
+from loom_core.errors import ConflictError, InvalidError
 from loom_core.ports.state import MAX_QUERIED, Delete, Document, Fence, Operation, Put
 
 _PURGED = 100
@@ -21,6 +21,7 @@ class _Held(NamedTuple):
     body: str
     etag: str
     expires: float
+    change: int
 
 
 class MemoryStateStore:
@@ -31,6 +32,7 @@ class MemoryStateStore:
     ) -> None:
         self._partitions: dict[str, dict[str, _Held]] = {}
         self._expiring: list[tuple[float, str, str]] = []
+        self._changes = 0
         self._new_etag = new_etag
         self._clock = clock
 
@@ -52,7 +54,9 @@ class MemoryStateStore:
                 changed[id_] = None
             else:
                 ttl = operation.ttl if isinstance(operation, Put) else None
-                changed[id_] = _Held(body, self._new_etag(), now + ttl if ttl else float("inf"))
+                expires = now + ttl if ttl else float("inf")
+                self._changes += 1
+                changed[id_] = _Held(body, self._new_etag(), expires, self._changes)
             etags.append(None if (new := changed[id_]) is None else new.etag)
         self._apply(partition, changed)
         self._purge(now, _PURGED + len(operations))
@@ -66,6 +70,20 @@ class MemoryStateStore:
         live = {id_: held for id_, held in self._partitions.get(partition, {}).items() if held.expires > now}
         ids = sorted(id_ for id_ in live if id_.startswith(prefix) and id_ > after)
         return [_document(id_, live[id_]) for id_ in ids[: max(0, min(limit, MAX_QUERIED))]]
+
+    async def changes(
+        self, prefix: str, cursor: str | None, limit: int = 100
+    ) -> tuple[list[tuple[str, Document]], str]:
+        """As ChangeFeed.changes."""
+        since, now = self._changes if cursor is None else _read_cursor(cursor), self._clock()
+        later = sorted(
+            (held.change, partition, id_, held)
+            for partition, documents in self._partitions.items()
+            for id_, held in documents.items()
+            if held.change > since and held.expires > now and id_.startswith(prefix)
+        )[: max(1, min(limit, MAX_QUERIED))]
+        found = [(partition, _document(id_, held)) for _, partition, id_, held in later]
+        return found, str(later[-1][0] if later else self._changes)
 
     def _held(self, partition: str, id_: str, now: float) -> _Held | None:
         held = self._partitions.get(partition, {}).get(id_)
@@ -91,6 +109,13 @@ class MemoryStateStore:
             held = self._partitions.get(partition, {}).get(id_)
             if held and held.expires <= now:
                 self._apply(partition, {id_: None})
+
+
+def _read_cursor(cursor: str) -> int:
+    try:
+        return int(cursor)
+    except ValueError:
+        raise InvalidError("this is no cursor of this store's change feed") from None
 
 
 def _document(id_: str, held: _Held) -> Document:
