@@ -9,7 +9,9 @@ from typing import Any, Final
 from loom_core.durable.hub import Hub
 from loom_core.errors import LoomError
 from loom_core.journals.turns import TurnStates
-from loom_core.ports.locks import MAX_TTL, LockManager
+from loom_core.locked import locked
+from loom_core.ports.locks import LockManager
+from loom_core.relay import Relay
 
 SCHEDULE: Final = "0 */10 * * * *"
 KEPT: Final = timedelta(days=1)
@@ -47,22 +49,25 @@ async def mend(hub: Hub, states: TurnStates) -> int:
     return len(broken)
 
 
-async def sweep(hub: Hub, locks: LockManager, states: TurnStates, now: datetime) -> int:
-    """Do both, one host at a time, as long as its lock can be held; the result is how many are forgotten."""
-    lock = await locks.acquire(_NAME, MAX_TTL)
-    if lock is None:
-        return 0
-    swept = 0
-    try:
+async def sweep(
+    hub: Hub, locks: LockManager, states: TurnStates, now: datetime, relay: Relay | None = None
+) -> int:
+    """Mend, forget and look at outboxes, one host at a time, as long as its lock can be held.
+
+    The result is how many orchestrations are forgotten.
+    """
+    swept = woken = 0
+    async with locked(locks, _NAME) as lock:
+        if lock is None:
+            return 0
         await mend(hub, states)
         for prefix in PREFIXES:
             while ended := await hub.ended(prefix, now - KEPT, PAGE):
                 for group in batched(ended, AT_ONCE, strict=False):
                     await asyncio.gather(*map(hub.purge, group))
                 swept += len(ended)
-                lock = await locks.extend(lock)
-    finally:
-        await locks.release(lock)
-    if swept:
-        _log.info("%d orchestrations of actors were forgotten", swept)
+        if relay is not None:
+            woken = await relay.look(hub, lock)
+    if swept or woken:
+        _log.info("%d orchestrations of actors were forgotten, %d outboxes looked at", swept, woken)
     return swept
