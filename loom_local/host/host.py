@@ -77,6 +77,7 @@ class Host:
         self._sidecar: Any = None
         self._broker: Any = None
         self._lent: Any = None
+        self._namespaces = ""
         self._opening = threading.Lock()
         self._feeds: list[Feed] = []
 
@@ -157,18 +158,24 @@ class Host:
             self._feeds.append(timers)
 
     async def _start_queues(self) -> None:
-        if functions := self.app.of_kind("serviceBusTrigger"):
-            from loom_local.host.queues import QueueOptions, QueueTriggers  # noqa: PLC0415  cold start
+        functions = self.app.of_kind("serviceBusTrigger")
+        if not functions:
+            return
+        from loom_local.host.queues import QueueOptions, QueueTriggers  # noqa: PLC0415  cold start
 
+        options = QueueOptions.of(self.settings.document)
+        if os.environ.get("LOOM_QUEUE") == "servicebus":
+            from loom_local.host.namespace import NamespaceTriggers  # noqa: PLC0415  cold start
+
+            queues = NamespaceTriggers(functions, self.app.invoke, options=options)
+            self._namespaces = queues.names
+        else:
+            broker, on_engine = self._open_broker(), self._sidecar.on_engine
             queues = QueueTriggers(
-                functions,
-                self.app.invoke,
-                broker=self._open_broker(),
-                on_engine=self._sidecar.on_engine,
-                options=QueueOptions.of(self.settings.document),
+                functions, self.app.invoke, broker=broker, on_engine=on_engine, options=options
             )
-            await queues.start()
-            self._feeds.append(queues)
+        await queues.start()
+        self._feeds.append(queues)
 
     def _start_blobs(self) -> None:
         functions, folders = self.app.of_kind("blobTrigger"), set[Path]()
@@ -227,6 +234,9 @@ class Host:
                 return Reply(200, {"state": "Running", "hub": self.settings.hub_name})
             case "GET", "/admin/functions":
                 return Reply(200, [describe(function) for function in self.app.functions.values()])
+        if request.path.startswith("/admin/queues") and self._namespaces:
+            detail = f"the queues of this app live in {self._namespaces}: look at them there"
+            return Reply(409, {"type": "about:blank", "title": "Conflict", "status": 409, "detail": detail})
         if request.path.startswith("/admin/queues"):
             from loom_local.host.queue_admin import QueueAdmin  # noqa: PLC0415  cold start
 

@@ -15,6 +15,7 @@ from loom_local.host.host import Host
 
 GRACE_SECONDS = 4.0
 LAST_RESORT_SECONDS = 4.7
+CLOSING_SECONDS = 0.5
 INTERRUPTED = 130
 SWITCH_SECONDS = 0.0005
 """How long Python lets a thread compute while others wait. The default of 5 ms makes every step of an
@@ -71,6 +72,9 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=0.2))
+    # As `asyncio.run` does: what user code opened for as long as its loop lives is closed here.
+    ending = loop.create_task(loop.shutdown_asyncgens())
+    loop.run_until_complete(asyncio.wait([ending], timeout=CLOSING_SECONDS))
     assert isinstance(loop, asyncio.BaseEventLoop)
     with warnings.catch_warnings(
         action="ignore", category=RuntimeWarning

@@ -50,6 +50,7 @@ class QueueOptions(Document):
     max_concurrent_calls: int = Field(16, ge=1, strict=True)
     max_message_batch_size: int = Field(1_000, ge=1, strict=True)
     max_auto_lock_renewal_duration: Annotated[timedelta, BeforeValidator(_timespan)] = timedelta(minutes=5)
+    session_idle_timeout: Annotated[timedelta, BeforeValidator(_timespan)] = timedelta(minutes=1)
     auto_complete_messages: bool = Field(default=True, strict=True)
 
     @classmethod
@@ -80,10 +81,10 @@ class QueueTriggers:
         self._properties: dict[str, QueueProperties] = {}
         problems: list[Problem] = []
         for function in functions:
-            wanted = replace(properties, requires_session=_has_sessions(function))
-            if problem := _problem(function):
+            wanted = replace(properties, requires_session=has_sessions(function))
+            if problem := problem_of(function):
                 problems.append(Problem("$.queueName", f"function {function.name}: {problem}"))
-            elif self._properties.setdefault(_queue_name(function), wanted) != wanted:
+            elif self._properties.setdefault(queue_name(function), wanted) != wanted:
                 problem = (
                     f"function {function.name}: another function of its queue has isSessionsEnabled otherwise"
                 )
@@ -116,24 +117,26 @@ class QueueTriggers:
         await asyncio.gather(*(pump.stop(grace) for pump in self._pumps))
 
 
-def _problem(function: Function) -> str | None:
+def problem_of(function: Function) -> str | None:
+    """Say why no local host can feed this function."""
     if "topicName" in function.trigger:
         return "Service Bus topics are not supported locally, only queues are"
-    name = _queue_name(function)
+    name = queue_name(function)
     if not name:
         return "its Service Bus trigger names no queue"
-    if name.endswith(DEAD_LETTERS) and _has_sessions(function):
+    if name.endswith(DEAD_LETTERS) and has_sessions(function):
         return "a dead-letter queue has no sessions"
     return None
 
 
-def _queue_name(function: Function) -> str:
+def queue_name(function: Function) -> str:
+    """Name its queue, with DEAD_LETTERS as it is spelt here."""
     name = str(function.trigger.get("queueName", ""))
     end = len(name) - len(DEAD_LETTERS)
     return name[:end] + DEAD_LETTERS if name[end:].lower() == DEAD_LETTERS else name
 
 
-def _has_sessions(function: Function) -> bool:
+def has_sessions(function: Function) -> bool:
     return bool(function.trigger.get("isSessionsEnabled"))
 
 
@@ -165,8 +168,8 @@ class _Pump:
         self._invoke = invoke
         self._broker = broker
         self._on_engine = on_engine
-        self._queue = _queue_name(function)
-        self._sessions = _has_sessions(function)
+        self._queue = queue_name(function)
+        self._sessions = has_sessions(function)
         self._auto_complete = bool(trigger.get("autoCompleteMessages", options.auto_complete_messages))
         self._many = str(trigger.get("cardinality", "one")).lower() == "many"
         self._size = options.max_message_batch_size if self._many else 1
