@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from starlette.types import ASGIApp
 
@@ -30,9 +31,11 @@ from loom_core.notations import PROGRAMS
 from loom_core.outbox import Outbox, flush
 from loom_core.payloads import refer, resolve, spill
 from loom_core.ports.blobs import BlobStore
+from loom_core.ports.feed import ChangeFeed
 from loom_core.ports.locks import LockManager
 from loom_core.ports.queue import MessageQueue
 from loom_core.ports.state import StateStore
+from loom_core.relay import Relay
 from loom_core.settings import Settings
 from loom_core.watches import Watches
 
@@ -54,6 +57,8 @@ class App:
     turn_states: TurnStates
     journals: Journals
     dead_letters: DeadLetters
+    relay: Relay | None
+    """Where the store has a feed of its changes."""
     programs: Programs
     """What the orchestrations run, by name."""
     http: ASGIApp
@@ -113,12 +118,17 @@ def compose(root: Path, environment: Mapping[str, str]) -> App:
         turn_states=turn_states,
         journals=journals,
         dead_letters=dead_letters,
+        relay=Relay(cast("ChangeFeed", state), state) if settings.cosmos else None,
         programs=programs,
         http=http,
     )
 
 
 def _blobs(settings: Settings) -> BlobStore:
+    if settings.storage:
+        from loom_core.adapters.azure_blob import AzureBlobStore  # noqa: PLC0415 - only the chosen one
+
+        return AzureBlobStore(settings.storage, container=settings.blob_container)
     if settings.blobs == "memory":
         from loom_core.adapters.memory import MemoryBlobStore  # noqa: PLC0415 - only the chosen one
 
@@ -129,6 +139,15 @@ def _blobs(settings: Settings) -> BlobStore:
 
 
 def _state(settings: Settings) -> StateStore:
+    if settings.cosmos:
+        from loom_core.adapters.cosmos import CosmosStateStore  # noqa: PLC0415 - only the chosen one
+
+        return CosmosStateStore(
+            settings.cosmos,
+            database=settings.cosmos_database,
+            container=settings.cosmos_container,
+            tenant=settings.tenant,
+        )
     if settings.store == "memory":
         from loom_core.adapters.memory import MemoryStateStore  # noqa: PLC0415 - only the chosen one
 
@@ -139,6 +158,10 @@ def _state(settings: Settings) -> StateStore:
 
 
 def _queue(settings: Settings) -> MessageQueue:
+    if settings.servicebus:
+        from loom_core.adapters.servicebus import ServiceBusMessageQueue  # noqa: PLC0415 - only the chosen one
+
+        return ServiceBusMessageQueue(settings.servicebus)
     if settings.queue == "memory":
         from loom_core.adapters.memory import MemoryMessageQueue  # noqa: PLC0415 - only the chosen one
 
@@ -149,6 +172,11 @@ def _queue(settings: Settings) -> MessageQueue:
 
 
 def _locks(settings: Settings) -> LockManager:
+    """Where the blobs are, if hosts share them; else on this machine."""
+    if settings.storage:
+        from loom_core.adapters.azure_blob import BlobLeaseLockManager  # noqa: PLC0415 - only the chosen one
+
+        return BlobLeaseLockManager(settings.storage, container=settings.blob_container)
     if settings.store == "memory":
         from loom_core.adapters.memory import MemoryLockManager  # noqa: PLC0415 - only the chosen one
 

@@ -102,7 +102,7 @@ async def dead_letters(message: func.ServiceBusMessage, client: str) -> None:
 @app.generic_input_binding(arg_name="client", type="durableClient", durableRequiresGrpc=True)
 async def sweep(timer: func.TimerRequest, client: str) -> None:
     """What actors' orchestrations leave behind: loom_core/sweep.py."""
-    await forget(hub_of(client), loom.locks, loom.turn_states, datetime.now(UTC))
+    await forget(hub_of(client), loom.locks, loom.turn_states, datetime.now(UTC), loom.relay)
 
 
 @app.activity_trigger(input_name="call")

@@ -1,12 +1,16 @@
 """Actors whose outbox is not empty are woken, by who holds the lock and by nobody before."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from loom_core.adapters.memory import MemoryStateStore
+from loom_core.adapters.memory import MemoryLockManager, MemoryStateStore
 from loom_core.errors import ConflictError
+from loom_core.journals.turns import TurnStates
 from loom_core.ports.locks import Lock
-from loom_core.ports.state import Document
-from loom_core.relay import PARTITION, Relay
+from loom_core.ports.state import Document, Put
+from loom_core.relay import PAGES, PARTITION, Relay
+from loom_core.sweep import sweep
 
 SENT = Document("o:00000000000000000007", {}, "e")
 
@@ -76,3 +80,71 @@ async def test_who_has_lost_the_lock_cannot_set_back_where_the_next_one_has_come
         await Relay(Feed([]), store).look(Hub(), lock(1))
 
     assert await store.read(PARTITION, "cursor") == far
+
+
+class Counted:
+    """The feed of a store, and how often it was asked."""
+
+    def __init__(self, store, meanwhile=None):
+        self.store, self.meanwhile, self.asked = store, meanwhile, 0
+
+    async def changes(self, prefix, cursor, limit):
+        self.asked += 1
+        assert self.asked <= PAGES, "it looks without end"
+        if self.meanwhile:
+            await self.meanwhile(self.asked)
+        return await self.store.changes(prefix, cursor, limit)
+
+
+async def test_a_look_ends_although_what_it_writes_itself_is_in_the_feed_too():
+    store, hub = MemoryStateStore(), Hub()
+    feed = Counted(store)
+    for token in (1, 2, 3):
+        await Relay(feed, store).look(hub, lock(token))
+        await store.write("actors/A/1", [Put(SENT.id, {"n": token})])
+
+    assert hub.woken == ["A/1", "A/1"]
+    assert feed.asked < 10
+
+
+async def test_a_look_ends_while_others_write_on_and_the_next_one_goes_on_from_there():
+    store, hub = MemoryStateStore(), Hub()
+
+    async def somebody_writes(asked):
+        await store.write("actors/A/1", [Put(SENT.id, {"n": asked})])
+
+    await Relay(Counted(store, somebody_writes), store).look(hub, lock(1))
+    await store.write("actors/A/2", [Put(SENT.id, {})])
+    await Relay(Counted(store), store).look(hub, lock(2))
+
+    assert hub.woken == ["A/1", "A/2"]
+
+
+async def test_a_cursor_of_another_store_is_given_up_for_a_new_one(caplog):
+    store, hub = MemoryStateStore(), Hub()
+    await store.write(PARTITION, [Put("cursor", {"cursor": "of a container that was restored"})])
+
+    await Relay(store, store).look(hub, lock(1))
+    await store.write("actors/A/1", [Put(SENT.id, {})])
+    await Relay(store, store).look(hub, lock(2))
+
+    assert hub.woken == ["A/1"]
+    assert "from now on" in caplog.text
+
+
+async def test_the_sweep_looks_at_outboxes_when_the_store_has_a_feed():
+    store, hub = MemoryStateStore(), Quiet()
+    relay = Relay(Feed([("actors/A/1", SENT)]), store)
+
+    await sweep(hub, MemoryLockManager(), TurnStates(None), datetime(2026, 11, 21, tzinfo=UTC), relay)
+
+    assert hub.woken == ["A/1"]
+    assert (await store.read(PARTITION, "token")).body == {"token": 1}
+
+
+class Quiet(Hub):
+    async def page(self, prefix, statuses, limit, after):
+        return [], None
+
+    async def ended(self, prefix, before, limit):
+        return []
