@@ -1,9 +1,10 @@
 # Every target sets up what it needs. Written for GNU make 3.81 (macOS) and later.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test dev check format lint types imports bench crash wasm fix clean
+.PHONY: help demo test dev check format lint types imports bench crash services wasm fix clean
 
 ROUNDS ?= 1000
+STORE  ?= sqlite
 ARGS   ?=
 BIN    := .venv/bin
 
@@ -20,7 +21,7 @@ demo: .venv/.loom ## Audit the licences of the packages in .venv, on a host of i
 	@$(BIN)/loom run licence-audit --scratch --output build/licence-audit.json $(ARGS)
 
 test: check ## Run every check and every test (ARGS="-k name" picks tests)
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 dev: .venv/.loom ## Serve the app on http://127.0.0.1:7071 and reload it when the code changes
 	@exec $(BIN)/loom dev $(ARGS)
@@ -47,8 +48,11 @@ fix: .venv/.dev ## Format, and mend what the linter can mend
 bench: .venv/.dev ## Measure, beside floors taken in the same run, and write benchmarks/results.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-crash: .venv/.dev ## Kill the host at random moments: make crash ROUNDS=1000
-	@$(BIN)/python -m tests.crash.rounds --rounds $(ROUNDS) $(ARGS)
+crash: .venv/.dev ## Kill the host at random moments: make crash ROUNDS=1000; with the services of Azure: STORE=azure
+	@$(BIN)/python -m tests.crash.rounds --rounds $(ROUNDS) --store $(STORE) $(ARGS)
+
+services: .venv/.dev ## Run test servers for Cosmos DB, Service Bus and Blob Storage, to try an app on them (docs/storage.md)
+	@exec $(BIN)/python -m tests.emulators $(ARGS)
 
 wasm: .venv/.dev ## Build the WASM activities from their sources
 	@$(BIN)/python -m wasm.build $(ARGS)

@@ -2,7 +2,8 @@
 
 What clients ask for is written down before they ask, and they ask again, with the same message ids, until it
 is acknowledged, after however many restarts. So in the end it is known to the cent what must be there. With
-faults, the ports of the host are badly connected as well, and 503 is an answer like none.
+faults, the ports of the host are badly connected as well, and 503 is an answer like none. On Azure's
+services, these misbehave instead, and are killed too.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -18,14 +20,19 @@ from typing import Any
 
 import aiohttp
 
+from loom_core.errors import UnavailableError
+from loom_core.ports.queue import MessageQueue, QueueMessage
 from tests.crash.bank_audit import audit
 from tests.crash.host import LOST, Host
+from tests.emulators.services import Azure, azure
 
 HERE = Path(__file__).parent
+QUEUES = HERE / "bank" / "queues.json"
 ACCOUNTS = [f"a{number}" for number in range(20)]
 CLOSED = ["closed0", "closed1"]
 LEDGERS = 10
 CLIENTS = 8
+MAIL = "/admin/queues/actors/messages"
 PATIENCE = 120
 """Seconds until all must be quiet: an outage may have somebody wait for a minute before the next attempt."""
 PACE = 0.01
@@ -109,30 +116,48 @@ def _alarms(book: Book, id_: str) -> Iterator[Request]:
 def _mail(book: Book, id_: str) -> Iterator[Request]:
     order = book.order(id_)
     letter = {"actorId": order["ledger"], "payload": order}
-    yield Request(
-        "/admin/queues/actors/messages", {"body": letter, "messageId": id_, "sessionId": order["ledger"]}
-    )
+    yield Request(MAIL, {"body": letter, "messageId": id_, "sessionId": order["ledger"]})
 
 
 def _to(target: str, id_: str, payload: Any, *, wait: bool = False) -> Request:
     return Request(f"/api/actors/{target}/messages", {"messageId": id_, "payload": payload}, wait)
 
 
-async def ask(session: aiohttp.ClientSession, url: str, request: Request, *, faulty: bool) -> bool:
+@dataclass(frozen=True)
+class Bank:
+    """Where clients send what they ask for: mail goes to a broker, if the host has none of its own."""
+
+    session: aiohttp.ClientSession
+    url: str
+    faulty: bool
+    broker: MessageQueue | None
+
+
+async def ask(bank: Bank, request: Request) -> bool:
     """Whether it was acknowledged. Raises what `LOST` names, and AssertionError for any refusal."""
+    if bank.broker and request.path == MAIL:
+        letter = request.body
+        mail = QueueMessage(
+            body=letter["body"], message_id=letter["messageId"], session_id=letter["sessionId"]
+        )
+        try:
+            await bank.broker.send("actors", [mail])
+        except UnavailableError:
+            return False
+        return True
     headers = {"Prefer": "wait=1"} if request.wait else {}
-    async with session.post(url + request.path, json=request.body, headers=headers) as response:
+    async with bank.session.post(bank.url + request.path, json=request.body, headers=headers) as response:
         answer = await response.text()
-    if faulty and response.status == 503:
+    if bank.faulty and response.status == 503:
         return False
     assert response.status in {200, 201, 202}, f"{request} was answered {response.status}: {answer}"
     return True
 
 
-async def client(session: aiohttp.ClientSession, url: str, book: Book, prefix: str, *, faulty: bool) -> None:
+async def client(bank: Bank, book: Book, prefix: str) -> None:
     """Ask for one thing after the other, some of it twice, until the host dies."""
     for request in requests(book, prefix):
-        again = [ask(session, url, request, faulty=faulty) for _ in range(2 if random.random() < 0.1 else 1)]
+        again = [ask(bank, request) for _ in range(2 if random.random() < 0.1 else 1)]
         answers = await asyncio.gather(*again, return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         if refused := next((failure for failure in failures if not isinstance(failure, LOST)), None):
@@ -147,45 +172,61 @@ async def client(session: aiohttp.ClientSession, url: str, book: Book, prefix: s
         await asyncio.sleep(PACE)
 
 
-async def attack(host: Host, book: Book, name: str, seconds: float, *, faulty: bool) -> None:
-    """Use the host from several clients for so long, and kill it meanwhile."""
+async def attack(host: Host, book: Book, name: str, *, faulty: bool, services: Azure | None) -> None:
+    """Use the host from several clients for a while, and kill it meanwhile, and maybe a service before."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        clients = [
-            asyncio.create_task(client(session, host.url, book, f"{name}-{number}", faulty=faulty))
-            for number in range(CLIENTS)
-        ]
-        await asyncio.sleep(seconds)
+        broker = services and services.broker
+        bank = Bank(session, host.url, faulty or services is not None, broker)
+        clients = [asyncio.create_task(client(bank, book, f"{name}-{number}")) for number in range(CLIENTS)]
+        if services:
+            await services.torment()
+        await asyncio.sleep(random.uniform(0.05, 1.0))
         await host.end(signal.SIGKILL)
         await asyncio.gather(*clients)
 
 
-async def insist(host: Host, book: Book, patience: float) -> None:
+async def insist(host: Host, book: Book, services: Azure | None, patience: float) -> None:
     """Ask again for what was never acknowledged."""
     deadline = time.monotonic() + patience
     async with aiohttp.ClientSession() as session:
+        bank = Bank(session, host.url, faulty=True, broker=services and services.broker)
         while book.open and time.monotonic() < deadline:
             request = book.open.pop()
-            if not await ask(session, host.url, request, faulty=True):
+            if not await ask(bank, request):
                 book.open.append(request)
 
 
 async def bank_rounds(
-    rounds: int, folder: Path, *, seed: int | None = None, faulty: bool = False, progress: bool = False
+    rounds: int,
+    folder: Path,
+    *,
+    seed: int | None = None,
+    faulty: bool = False,
+    on_azure: bool = False,
+    progress: bool = False,
 ) -> dict[str, Any]:
-    """Run the rounds in `folder` and return the figures; `wrong` is empty when all is as it must be."""
+    """Run the rounds in `folder` and return the figures; `wrong` is empty when all is as it must be.
+
+    `faulty` has the ports misbehave, `on_azure` has services do so that are killed as well.
+    """
     random.seed(seed)
     book = Book()
     host = Host(HERE / "bank", folder / "data", folder / "host.log")
     patience = PATIENCE + rounds
-    async with host:
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(azure(folder, QUEUES, faulty=True)) if on_azure else None
+        await stack.enter_async_context(host)
+        settings = {"LOOM_DATA": str(folder / "data"), **(services.settings if services else {})}
         for number in range(rounds):
             faults = {"LOOM_CRASH_FAULTS": str(random.randrange(1, 2**32))} if faulty else {}
-            await host.start({"LOOM_DATA": str(folder / "data"), **faults})
-            await attack(host, book, f"r{number}", random.uniform(0.05, 1.0), faulty=faulty)
+            await host.start(settings | faults)
+            await attack(host, book, f"r{number}", faulty=faulty, services=services)
             if progress:
                 sys.stderr.write(f"\rround {number + 1}/{rounds}: {book.acknowledged} requests acknowledged")
-        await host.start({"LOOM_DATA": str(folder / "data")})
-        await insist(host, book, patience)
+        if services:
+            await services.calm()
+        await host.start(settings)
+        await insist(host, book, services, patience)
         wrong = await audit(host.url, book, folder / "data" / "tally.txt", patience)
     return {
         "rounds": rounds,

@@ -21,12 +21,12 @@ class Host:
     """One host process over the same data folder, round after round."""
 
     def __init__(self, app: Path, data: Path, log: Path) -> None:
-        self._app, self._data, self._log = app, data, log
+        self._app, self.data, self._log = app, data, log
         self._runs = False
 
     async def start(self, environment: Mapping[str, str] | None = None) -> None:
         self._output = self._log.open("ab")
-        options = ["--no-reload", "--app", str(self._app), "--data", str(self._data), "--port", "0"]
+        options = ["--no-reload", "--app", str(self._app), "--data", str(self.data), "--port", "0"]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "loom_local.cli.main", "dev", *options,
             cwd=ROOT, env={**os.environ, **(environment or {})},

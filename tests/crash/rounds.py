@@ -186,13 +186,19 @@ def main() -> None:
         "bank": bank_rounds,
         "faults": partial(bank_rounds, faulty=True),
     }
+    services = {"azure": partial(bank_rounds, on_azure=True)}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=50, help="of each kind")
     parser.add_argument("--only", choices=kinds, help="the engine, a bank of actors, or that with faults")
+    parser.add_argument(
+        "--store", choices=["sqlite", "azure"], default="sqlite", help="what is under the bank"
+    )
     parser.add_argument("--seed", type=int)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
     is_wrong = False
+    if options.store == "azure":
+        kinds = services
     for kind in [options.only] if options.only else kinds:
         with tempfile.TemporaryDirectory() as folder:
             report = asyncio.run(kinds[kind](options.rounds, Path(folder), seed=seed, progress=True))
