@@ -17,6 +17,10 @@ from benchmarks.report import document, markdown
 
 AREAS = (
     "stores",
+    "azure_cosmos",
+    "azure_blob",
+    "azure_servicebus",
+    "bills",
     "messages",
     "entities",
     "actors",

@@ -1,12 +1,13 @@
 """`loom dev` over an app, in a process of its own, with the load generator beside it."""
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,13 @@ class Host:
 
 
 @contextmanager
-def host(app: Path, data: Path) -> Iterator[Host]:
-    """Serve `app`, durably, and stop the host at the end."""
+def host(app: Path, data: Path, settings: Mapping[str, str] | None = None) -> Iterator[Host]:
+    """Serve `app`, durably, with further settings, and stop the host at the end."""
     options = ["--no-reload", "--port", "0", "--app", str(app), "--data", str(data)]
     process = subprocess.Popen(
         [sys.executable, "-m", "loom_local.cli.main", "dev", *options],
         cwd=ROOT,
+        env={**os.environ, **(settings or {})},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -48,3 +48,10 @@ class Planner(Actor):
         answer = yield self.call_activity("noop", message)
         self.update_state(lambda state: state["said"].append(TURN))
         return answer
+
+
+class Clerk(Actor):
+    """Passes each message on to a queue."""
+
+    def execute(self, message):
+        self.send("queue:letters", message)
