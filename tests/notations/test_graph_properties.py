@@ -159,7 +159,8 @@ def test_what_is_not_refused_runs_to_its_end_and_again_from_its_history(document
 
     with contextlib.suppress(StepFailedError):
         bench.run(pipeline_program, {"run": "run-1", "definition": document, "input": {"yes": yes}})
-        shown = bench.published[-1]["stages"]
+        # A loop that goes through no round shows nothing, and there may be nothing else.
+        shown = bench.published[-1]["stages"] if bench.published else {}
         ended = {"completed", "skipped"}
         assert {shown[stage.name]["status"] for stage in plan.stages if not stage.hidden} <= ended
 
