@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import datetime as dt
-import ipaddress
 import json
 import os
 import ssl
@@ -14,13 +12,10 @@ import pytest
 from aiohttp import web
 from azure.cosmos.aio import CosmosClient
 from azure.cosmos.documents import DatabaseAccount
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from loom_core.adapters.cosmos import account, container
 from loom_core.errors import UnavailableError
+from tests.emulators.certificates import self_signed
 from tests.emulators.cosmos import serve
 
 # This machine too, but the SDK checks no certificate of 127.0.0.1.
@@ -55,31 +50,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def certificate(tmp_path):
-    """Files with a certificate for the addresses, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    names = [x509.IPAddress(ipaddress.ip_address(host)) for host in (STRONG, WEAK)]
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = tmp_path / "cert.pem", tmp_path / "key.pem"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return files
+    return self_signed(tmp_path, STRONG, WEAK)
 
 
 def token(audience):

@@ -1,9 +1,7 @@
 """Who may ask, and for what: signatures with the account's key, and Entra tokens over TLS."""
 
-import asyncio
 import base64
 import ssl
-import subprocess
 import time
 
 import aiohttp
@@ -13,6 +11,7 @@ from azure.core.credentials import AccessToken
 from azure.cosmos import PartitionKey, exceptions
 from azure.cosmos.aio import CosmosClient
 
+from tests.emulators.certificates import self_signed
 from tests.emulators.cosmos import serve, unsigned_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,19 +49,11 @@ class Credential:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tls(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    await asyncio.to_thread(
-        subprocess.run,
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    cert, key = self_signed(tmp_path_factory.mktemp("tls"), "localhost", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     async with serve(tls=context) as server:
-        yield server, str(cert)
+        yield server, cert
 
 
 async def test_tls_and_entra_tokens_are_enough_for_items_but_not_for_containers(tls):

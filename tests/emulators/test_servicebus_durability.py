@@ -15,11 +15,9 @@ import pytest_asyncio
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageState, TransportType
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import ServiceBusError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.emulators import servicebus
+from tests.emulators.certificates import self_signed
 from tests.emulators.links import Credential, Together, complete, linked, receive, receive_one
 from tests.emulators.servicebus.broker import Broker
 from tests.emulators.servicebus.journal import Journal
@@ -146,29 +144,9 @@ async def test_no_send_that_was_answered_is_lost_whenever_the_broker_dies(tmp_pa
     assert set(accepted) <= kept
 
 
-def certificate(place):
-    """Of localhost, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert, secret = place / "cert.pem", place / "key.pem"
-    cert.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
-    return str(cert), str(secret)
-
-
 @together
 async def test_with_a_certificate_it_is_the_real_thing_to_a_client_with_a_token(tmp_path):
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path, "localhost")
     credential = Credential(aud="https://servicebus.azure.net", exp=time.time() + 3600)
     async with broker("--cert", cert, "--key", key) as server:
         client = ServiceBusClient(
