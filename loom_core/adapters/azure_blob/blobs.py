@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from loom_core.adapters.azure_blob.container import MIB, Container, code_of
+from loom_core.adapters.azure_blob.container import MIB, Container, code_of, found
 from loom_core.adapters.limits import check_blob, check_etag, check_name
 from loom_core.errors import ConflictError, IntegrityError, NotFoundError, UnavailableError
 from loom_core.ports.blobs import MAX_LISTED, Blob
@@ -15,7 +15,6 @@ from loom_core.settings import Connection
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
-    from azure.storage.blob import BlobProperties
     from azure.storage.blob.aio import BlobClient, ContainerClient
 
 BUDGET: Final = 60.0
@@ -69,12 +68,14 @@ class AzureBlobStore:
 
     async def head(self, name: str) -> str | None:
         check_name(name)
-        properties = await self._container.call(lambda client: _properties(client.get_blob_client(name)))
+        properties = await self._container.call(
+            lambda client: found(client.get_blob_client(name).get_blob_properties())
+        )
         return str(properties.etag) if properties else None
 
     async def delete(self, name: str) -> None:
         check_name(name)
-        await self._container.call(lambda client: _delete(client, name))
+        await self._container.call(lambda client: found(client.delete_blob(name, delete_snapshots="include")))
 
     async def list(self, prefix: str = "", *, limit: int = MAX_LISTED, after: str = "") -> Sequence[str]:
         limit = min(limit, MAX_LISTED)
@@ -110,7 +111,7 @@ async def _own(blob: "BlobClient", name: str, marks: dict[str, str]) -> str:
     The answer to an earlier attempt may have been lost on its way. Attempts are made out of sight, by the SDK
     and by aiohttp, so whoever is refused looks. (A put that landed so and was replaced since is a conflict.)
     """
-    held = await _properties(blob)
+    held = await found(blob.get_blob_properties())
     if held and held.metadata.get("put") == marks["put"]:
         return str(held.etag)
     raise ConflictError(f"blob {name} {'is there, or has changed' if held else 'is not there'}")
@@ -149,43 +150,24 @@ async def _in_blocks(
 
 
 async def _get(client: "ContainerClient", name: str) -> tuple[bytes, str, dict[str, str]]:
-    from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError  # noqa: PLC0415
+    from azure.core.exceptions import ResourceModifiedError  # noqa: PLC0415 - cold start
 
-    blob = client.get_blob_client(name)
     for _ in range(_TRIES):
         try:
-            # Ranges after the first are of the same etag, or refused.
-            download = await blob.download_blob(max_concurrency=AT_ONCE)
-            data = await download.readall()
-        except ResourceNotFoundError as error:
-            if code_of(error) == "ContainerNotFound":
-                raise
-            raise NotFoundError(f"there is no blob {name}") from None
+            got = await found(_whole_of(client.get_blob_client(name)))
         except ResourceModifiedError:
             continue
-        return data, str(download.properties.etag), download.properties.metadata
+        if got is None:
+            raise NotFoundError(f"there is no blob {name}")
+        return got
     raise UnavailableError(f"blob {name} is replaced too often to read it")
 
 
-async def _properties(blob: "BlobClient") -> "BlobProperties | None":
-    from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415 - cold start
-
-    try:
-        return await blob.get_blob_properties()
-    except ResourceNotFoundError as error:
-        if code_of(error) == "ContainerNotFound":
-            raise
-        return None
-
-
-async def _delete(client: "ContainerClient", name: str) -> None:
-    from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415 - cold start
-
-    try:
-        await client.delete_blob(name, delete_snapshots="include")
-    except ResourceNotFoundError as error:
-        if code_of(error) == "ContainerNotFound":
-            raise
+async def _whole_of(blob: "BlobClient") -> tuple[bytes, str, dict[str, str]]:
+    # Ranges after the first are of the same etag, or refused.
+    download = await blob.download_blob(max_concurrency=AT_ONCE)
+    data = await download.readall()
+    return data, str(download.properties.etag), download.properties.metadata
 
 
 async def _names(client: "ContainerClient", prefix: str, limit: int, after: str) -> list[str]:
@@ -194,11 +176,11 @@ async def _names(client: "ContainerClient", prefix: str, limit: int, after: str)
         return []
     # It includes the name itself. A service that does not know it yet begins at the front, and is slower.
     start = after if after and inside else None
-    found = client.list_blob_names(
+    listed = client.list_blob_names(
         name_starts_with=prefix or None, start_from=start, results_per_page=limit + 1
     )
     names: list[str] = []
-    async for name in found:
+    async for name in listed:
         if name > after:
             names.append(name)
         if len(names) == limit:

@@ -104,6 +104,18 @@ class Container:
         return f"Blob Storage cannot be reached: {error.message[:1_000]}"
 
 
+async def found[T](work: Awaitable[T]) -> T | None:
+    """What is done with a blob; None if there is no such blob. (A container that is missing is an error.)"""
+    from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415 - cold start
+
+    try:
+        return await work
+    except ResourceNotFoundError as error:
+        if code_of(error) == "ContainerNotFound":
+            raise
+        return None
+
+
 def code_of(error: "AzureError") -> str:
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from loom_core.adapters.azure_blob.container import Container, code_of
+from loom_core.adapters.azure_blob.container import Container, found
 from loom_core.adapters.limits import check_lock
 from loom_core.errors import ConflictError
 from loom_core.ports.locks import Lock
@@ -64,15 +64,11 @@ class BlobLeaseLockManager:
 
 async def _acquire(client: "ContainerClient", name: str, lease: str, ttl: int) -> int | None:
     """Take the lease, under an id of ours so that asking again is harmless, and with it the next token."""
-    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError  # noqa: PLC0415
+    from azure.core.exceptions import HttpResponseError  # noqa: PLC0415 - cold start
 
     blob = client.get_blob_client(name)
     try:
-        try:
-            await blob.acquire_lease(ttl, lease)
-        except ResourceNotFoundError as error:
-            if code_of(error) == "ContainerNotFound":
-                raise
+        if await found(blob.acquire_lease(ttl, lease)) is None:
             await _create(blob)
             await blob.acquire_lease(ttl, lease)
         # Nobody else writes while we have the lease, and without it our own write is refused.
