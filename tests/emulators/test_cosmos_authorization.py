@@ -17,12 +17,6 @@ from tests.emulators.cosmos import serve, unsigned_token
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server():
-    async with serve() as server:
-        yield server
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -75,6 +69,7 @@ async def test_tls_and_entra_tokens_are_enough_for_items_but_not_for_containers(
 @pytest.mark.parametrize(
     "bearer",
     [unsigned_token("https://elsewhere"), unsigned_token("https://localhost", expires_in=-1), "not a token"],
+    ids=["for others", "expired", "not a token"],  # not the tokens, which have the time in them
 )
 async def test_tokens_for_others_and_expired_ones_are_401(server, bearer):
     headers = {"authorization": f"type=aad&ver=1.0&sig={bearer}"}

@@ -3,25 +3,15 @@
 import pytest
 import pytest_asyncio
 from azure.cosmos import PartitionKey, exceptions
-from azure.cosmos.aio import CosmosClient
-
-from tests.emulators.cosmos import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+RANGES = 3
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server():
-    async with serve(ranges=3) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def container(server):
-    async with CosmosClient(server.endpoint, server.key) as client:
-        database = await client.create_database("batches")
-        key = PartitionKey(["/tenant", "/partition"], kind="MultiHash")
-        yield await database.create_container("c", key, default_ttl=-1)
+async def container(database):
+    key = PartitionKey(["/tenant", "/partition"], kind="MultiHash")
+    return await database.create_container("c", key, default_ttl=-1)
 
 
 def item(name, partition="p", **body):

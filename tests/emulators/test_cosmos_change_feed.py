@@ -5,23 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 from azure.cosmos import PartitionKey
-from azure.cosmos.aio import CosmosClient
-
-from tests.emulators.cosmos import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server():
-    async with serve(ranges=3) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(server):
-    async with CosmosClient(server.endpoint, server.key) as client:
-        yield await client.create_database("feeds")
+RANGES = 3
 
 
 @pytest_asyncio.fixture(loop_scope="module")

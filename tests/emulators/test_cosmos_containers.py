@@ -2,10 +2,11 @@
 
 import pytest
 import pytest_asyncio
-from azure.cosmos import PartitionKey, ThroughputProperties, exceptions
+from azure.cosmos import PartitionKey, ThroughputProperties
 from azure.cosmos.aio import CosmosClient
 
 from tests.emulators.cosmos import serve
+from tests.emulators.refusals import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,12 +20,6 @@ async def client():
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def database(client):
     return await client.create_database("d")
-
-
-async def refused(status, call):
-    with pytest.raises(exceptions.CosmosHttpResponseError) as caught:
-        await call
-    assert caught.value.status_code == status
 
 
 async def test_databases_are_made_once_listed_and_deleted(client):

@@ -7,38 +7,18 @@ import pytest_asyncio
 from azure.core import MatchConditions
 from azure.cosmos import CosmosClient as SyncClient
 from azure.cosmos import PartitionKey, exceptions
-from azure.cosmos.aio import CosmosClient
 from azure.cosmos.partition_key import NonePartitionKeyValue
 
-from tests.emulators.cosmos import EMULATOR_KEY, serve
+from tests.emulators.cosmos import EMULATOR_KEY
+from tests.emulators.refusals import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MB = 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server():
-    async with serve() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(server):
-    async with CosmosClient(server.endpoint, server.key) as client:
-        yield await client.create_database("items")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def container(database):
     return await database.create_container("c", PartitionKey("/pk"), default_ttl=-1)
-
-
-async def refused(status, call, substatus=None):
-    with pytest.raises(exceptions.CosmosHttpResponseError) as caught:
-        await call
-    assert caught.value.status_code == status
-    assert substatus in (None, caught.value.sub_status)
-    return caught.value
 
 
 def unchanged(etag):
@@ -108,7 +88,7 @@ async def test_a_read_of_what_is_known_already_is_304_without_a_body(container):
 async def test_bad_ids_are_refused(container, bad):
     item, options = {"id": bad, "pk": "a"}, {"partitionKey": "a", "disableAutomaticIdGeneration": True}
 
-    await refused(400, container.client_connection.CreateItem("dbs/items/colls/c", item, options))
+    await refused(400, container.client_connection.CreateItem("dbs/tests/colls/c", item, options))
 
 
 # The SDK sends what it has as one block of bytes, of which aiohttp disapproves.
@@ -120,7 +100,7 @@ async def test_items_up_to_two_megabytes_are_taken(container):
 
 
 async def test_the_partition_key_of_the_request_must_be_the_items(container):
-    link, item = "dbs/items/colls/c", {"id": "elsewhere", "pk": "a"}
+    link, item = "dbs/tests/colls/c", {"id": "elsewhere", "pk": "a"}
 
     error = await refused(400, container.client_connection.CreateItem(link, item, {"partitionKey": "b"}))
     assert error.sub_status == 1001

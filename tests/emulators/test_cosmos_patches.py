@@ -2,37 +2,16 @@
 
 import pytest
 import pytest_asyncio
-from azure.cosmos import PartitionKey, exceptions
-from azure.cosmos.aio import CosmosClient
+from azure.cosmos import PartitionKey
 
-from tests.emulators.cosmos import serve
+from tests.emulators.refusals import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server():
-    async with serve() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def database(server):
-    async with CosmosClient(server.endpoint, server.key) as client:
-        yield await client.create_database("patches")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def container(database):
     return await database.create_container("c", PartitionKey("/pk"), default_ttl=-1)
-
-
-async def refused(status, call, substatus=None):
-    with pytest.raises(exceptions.CosmosHttpResponseError) as caught:
-        await call
-    assert caught.value.status_code == status
-    assert substatus in (None, caught.value.sub_status)
-    return caught.value
 
 
 async def test_a_patch_adds_sets_increments_moves_and_removes(container):

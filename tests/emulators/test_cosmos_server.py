@@ -17,6 +17,7 @@ from azure.cosmos.partition_key import PartitionKey as SdkPartitionKey
 
 from tests.emulators.cosmos import Faults, serve, unsigned_token
 from tests.emulators.cosmos.partition_keys import effective, stored
+from tests.emulators.refusals import refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
@@ -45,13 +46,6 @@ async def container(served):
 async def container_of(client):
     database = await client.create_database_if_not_exists("d")
     return await database.create_container_if_not_exists("c", PartitionKey("/pk"), default_ttl=-1)
-
-
-async def refused(status, call):
-    with pytest.raises(exceptions.CosmosHttpResponseError) as caught:
-        await call
-    assert caught.value.status_code == status
-    return caught.value
 
 
 @pytest.mark.parametrize("status", [429, 449, 503, 408, 403])
