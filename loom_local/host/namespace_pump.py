@@ -17,7 +17,7 @@ from loom_local.host.namespace_messages import delivered
 from loom_local.host.namespace_outage import Outage
 from loom_local.host.namespace_settlement import lost, renew, settle
 from loom_local.host.queue_binding import bind_many, bind_one
-from loom_local.host.queues import SESSION_TURN, QueueOptions, has_sessions, queue_name
+from loom_local.host.queues import SESSION_TURN, Feeding, QueueOptions
 from loom_local.host.triggers import CANCELLATION, Invoke, finish, spawn
 
 if TYPE_CHECKING:
@@ -49,21 +49,14 @@ class Pump:
         options: QueueOptions,
         pauses: Sequence[float],
     ) -> None:
-        trigger = function.trigger
         self._function = function
         self._invoke = invoke
         self._client = client
-        self._queue = queue_name(function)
-        self._sessions = has_sessions(function)
-        self._auto_complete = bool(trigger.get("autoCompleteMessages", options.auto_complete_messages))
-        self._many = str(trigger.get("cardinality", "one")).lower() == "many"
-        self._size = options.max_message_batch_size if self._many else 1
-        one_by_one = options.max_concurrent_sessions if self._sessions else options.max_concurrent_calls
-        self._width = 1 if self._many else one_by_one  # as in Azure, batches are served one at a time
+        self._how = Feeding.of(function, options)
         self._idle = max(options.session_idle_timeout.total_seconds(), 0.05)
         self._max_renewal = options.max_auto_lock_renewal_duration.total_seconds()
         self._outage = Outage(
-            function.name, self._queue, namespace, has_sessions=self._sessions, pauses=pauses
+            function.name, self._how.queue, namespace, has_sessions=self._how.sessions, pauses=pauses
         )
         self._workers: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -73,7 +66,7 @@ class Pump:
 
     def start(self) -> None:
         """Begin with one worker."""
-        worker = spawn(self._work(), f"queue {self._queue}")
+        worker = spawn(self._work(), f"queue {self._how.queue}")
         for group in (self._workers, self._waiting):
             group.add(worker)
             worker.add_done_callback(group.discard)
@@ -95,7 +88,7 @@ class Pump:
                 await receiver.__aenter__()
                 self._outage.ends()
                 await self._serve(receiver)
-                if self._sessions:
+                if self._how.sessions:
                     continue
             except Exception as error:  # noqa: BLE001 - whatever it is, the queue is to be served
                 if not _is_nothing(error):
@@ -110,8 +103,8 @@ class Pump:
     def _receiver(self) -> "ServiceBusReceiver":
         from azure.servicebus import NEXT_AVAILABLE_SESSION  # noqa: PLC0415 - cold start
 
-        session = NEXT_AVAILABLE_SESSION if self._sessions else None
-        return self._client.get_queue_receiver(self._queue, session_id=session, max_wait_time=LONG)
+        session = NEXT_AVAILABLE_SESSION if self._how.sessions else None
+        return self._client.get_queue_receiver(self._how.queue, session_id=session, max_wait_time=LONG)
 
     def _close(self, receiver: "ServiceBusReceiver") -> None:
         """Give back at once what it holds; its end takes a second, and nobody waits for that."""
@@ -122,17 +115,17 @@ class Pump:
     async def _serve(self, receiver: "ServiceBusReceiver") -> None:
         """Work off a session, or a queue without any, until nothing comes or the receiver is lost."""
         left = SESSION_TURN
-        third = max(self._lasts(receiver.session) / 3, SOONEST_RENEWAL) if self._sessions else LONG
+        third = max(self._lasts(receiver.session) / 3, SOONEST_RENEWAL) if self._how.sessions else LONG
         while left and not self._stopping:
-            if self._sessions:
+            if self._how.sessions:
                 messages = await self._of_session(receiver, third)
             else:
-                messages = await receiver.receive_messages(self._size, max_wait_time=LONG)
+                messages = await receiver.receive_messages(self._how.size, max_wait_time=LONG)
             if messages and not await self._handle(receiver, messages):
                 return
-            if not messages and (self._sessions or len(self._waiting) > 1):
+            if not messages and (self._how.sessions or len(self._waiting) > 1):
                 return
-            left -= self._sessions
+            left -= self._how.sessions
 
     async def _of_session(
         self, receiver: "ServiceBusReceiver", third: float
@@ -146,7 +139,7 @@ class Pump:
             if self._lasts(receiver.session) < 2 * third and not await renew(receiver, (), sessions=True):
                 break
             wait = min(idle, third)
-            if messages := await receiver.receive_messages(self._size, max_wait_time=wait):
+            if messages := await receiver.receive_messages(self._how.size, max_wait_time=wait):
                 return messages
             idle -= wait
         return ()
@@ -158,21 +151,21 @@ class Pump:
         me = _me()
         self._waiting.discard(me)
         self._busy.add(me)
-        free = 0 if self._stopping else self._width - len(self._workers)
+        free = 0 if self._stopping else self._how.width - len(self._workers)
         for _ in range(min(free, AHEAD - len(self._waiting))):
             self.start()
         try:
             done, held = await self._call(receiver, messages)
-            if done and held and not self._auto_complete:
+            if done and held and not self._how.auto_complete:
                 return True
             how = receiver.complete_message if done else receiver.abandon_message
-            return await settle(self._queue, how if held else lost, messages)
+            return await settle(self._how.queue, how if held else lost, messages)
         except asyncio.CancelledError:
-            await settle(self._queue, receiver.abandon_message, messages)
+            await settle(self._how.queue, receiver.abandon_message, messages)
             raise
         finally:
             self._busy.discard(me)
-            if not self._sessions:
+            if not self._how.sessions:
                 self._waiting.add(me)
 
     async def _call(
@@ -180,13 +173,13 @@ class Pump:
     ) -> tuple[bool, bool]:
         """Say whether it went well, and whether the locks held: they are renewed the while."""
         run = asyncio.get_running_loop().create_task(self._run(receiver, messages))
-        lock = receiver.session if self._sessions else messages[0]
+        lock = receiver.session if self._how.sessions else messages[0]
         pause = max(self._lasts(lock) / 3, SOONEST_RENEWAL)
         until, held = asyncio.get_running_loop().time() + self._max_renewal, True
         try:
             while not (await asyncio.wait({run}, timeout=pause))[0]:
                 if held and asyncio.get_running_loop().time() < until:
-                    held = await renew(receiver, messages, sessions=self._sessions)
+                    held = await renew(receiver, messages, sessions=self._how.sessions)
             await run
         except asyncio.CancelledError:
             run.cancel()
@@ -197,7 +190,7 @@ class Pump:
                 "queue function %s failed on message %s of queue %s (%d in the batch, delivery %d)",
                 self._function.name,
                 messages[0].sequence_number,
-                self._queue,
+                self._how.queue,
                 len(messages),
                 (messages[0].delivery_count or 0) + 1,
                 exc_info=failure.error if isinstance(failure, HandlerError) else failure,
@@ -209,12 +202,12 @@ class Pump:
         self, receiver: "ServiceBusReceiver", messages: Sequence["ServiceBusReceivedMessage"]
     ) -> None:
         deliveries = [self._delivered(receiver, message) for message in messages]
-        (value, kind), metadata = bind_many(deliveries) if self._many else bind_one(deliveries[0])
+        (value, kind), metadata = bind_many(deliveries) if self._how.many else bind_one(deliveries[0])
         await self._invoke(self._function, value, kind=kind, metadata=metadata)
 
     def _delivered(self, receiver: "ServiceBusReceiver", message: "ServiceBusReceivedMessage") -> Delivery:
-        until = (receiver.session if self._sessions else message).locked_until_utc
-        return delivered(self._queue, message, until.timestamp() if until else 0.0)
+        until = (receiver.session if self._how.sessions else message).locked_until_utc
+        return delivered(self._how.queue, message, until.timestamp() if until else 0.0)
 
     def _lasts(self, lock: "ServiceBusSession | ServiceBusReceivedMessage") -> float:
         """Seconds until it ends."""

@@ -7,7 +7,7 @@ get the next) is one hop between them and one commit.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any, Protocol, Self
 
@@ -58,6 +58,33 @@ class QueueOptions(Document):
         """Raises InvalidError."""
         given = (host_json.get("extensions") or {}).get("serviceBus") or {}
         return read(cls, given, "$.extensions.serviceBus")
+
+
+@dataclass(frozen=True, slots=True)
+class Feeding:
+    """How a function is fed: `size` messages a call, `width` calls (or sessions) at a time."""
+
+    queue: str
+    sessions: bool
+    auto_complete: bool
+    many: bool
+    size: int
+    width: int
+
+    @classmethod
+    def of(cls, function: Function, options: QueueOptions) -> Self:
+        """By its trigger and by host.json; as in Azure, a function that takes batches runs one at a time."""
+        trigger, sessions = function.trigger, has_sessions(function)
+        many = str(trigger.get("cardinality", "one")).lower() == "many"
+        one_by_one = options.max_concurrent_sessions if sessions else options.max_concurrent_calls
+        return cls(
+            queue_name(function),
+            sessions,
+            bool(trigger.get("autoCompleteMessages", options.auto_complete_messages)),
+            many,
+            options.max_message_batch_size if many else 1,
+            1 if many else one_by_one,
+        )
 
 
 class QueueTriggers:
@@ -163,24 +190,11 @@ class _Pump:
         options: QueueOptions,
         lock_duration: float,
     ) -> None:
-        trigger = function.trigger
         self._function = function
         self._invoke = invoke
         self._broker = broker
         self._on_engine = on_engine
-        self._queue = queue_name(function)
-        self._sessions = has_sessions(function)
-        self._auto_complete = bool(trigger.get("autoCompleteMessages", options.auto_complete_messages))
-        self._many = str(trigger.get("cardinality", "one")).lower() == "many"
-        self._size = options.max_message_batch_size if self._many else 1
-        # As in Azure, a function that takes batches runs one at a time.
-        self._width = (
-            1
-            if self._many
-            else options.max_concurrent_sessions
-            if self._sessions
-            else options.max_concurrent_calls
-        )
+        self._how = Feeding.of(function, options)
         self._lock_duration = lock_duration
         self._max_renewal = options.max_auto_lock_renewal_duration.total_seconds()
         self._held: dict[str, tuple[Delivery | SessionLock, float]] = {}
@@ -189,7 +203,7 @@ class _Pump:
         self.stopping = False
 
     def start(self) -> None:
-        name = f"queue {self._queue}"
+        name = f"queue {self._how.queue}"
         self._loops = [spawn(self._feed(), name), spawn(self._renew(), name)]
 
     async def stop(self, grace: float) -> None:
@@ -201,20 +215,20 @@ class _Pump:
 
     async def _feed(self) -> None:
         while not self.stopping:
-            free = self._width - len(self._work)
+            free = self._how.width - len(self._work)
             if not free:
                 await asyncio.wait(self._work, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            if self._sessions:
-                locks = await self._on_engine(self._broker.accept_sessions)(self._queue, free, FOREVER)
+            if self._how.sessions:
+                locks = await self._on_engine(self._broker.accept_sessions)(self._how.queue, free, FOREVER)
                 jobs = [self._serve(lock) for lock in locks]
             else:
-                limit = self._size if self._many else free
-                found = await self._on_engine(self._broker.receive)(self._queue, limit, FOREVER)
-                batches = [found] if self._many and found else [[delivery] for delivery in found]
+                limit = self._how.size if self._how.many else free
+                found = await self._on_engine(self._broker.receive)(self._how.queue, limit, FOREVER)
+                batches = [found] if self._how.many and found else [[delivery] for delivery in found]
                 jobs = [self._handle(batch) for batch in batches]
             for job in jobs:
-                task = spawn(job, f"queue {self._queue}")
+                task = spawn(job, f"queue {self._how.queue}")
                 self._work.add(task)
                 task.add_done_callback(self._work.discard)
 
@@ -228,7 +242,7 @@ class _Pump:
         try:
             for _ in range(SESSION_TURN):
                 step = self._on_engine(_settle_and_receive)
-                deliveries = await step(settle, deliveries, self._broker, lock, self._size)
+                deliveries = await step(settle, deliveries, self._broker, lock, self._how.size)
                 if not deliveries:
                     return
                 settle = await self._call(deliveries, lock)
@@ -238,7 +252,7 @@ class _Pump:
 
     async def _call(self, deliveries: Sequence[Delivery], *locks: Delivery | SessionLock) -> "_Settle | None":
         """Call the function, its locks being renewed the while; say how to settle what it was given."""
-        (value, kind), metadata = bind_many(deliveries) if self._many else bind_one(deliveries[0])
+        (value, kind), metadata = bind_many(deliveries) if self._how.many else bind_one(deliveries[0])
         now = asyncio.get_running_loop().time()
         self._held.update({lock.token: (lock, now) for lock in locks})
         try:
@@ -258,7 +272,7 @@ class _Pump:
         finally:
             for lock in locks:
                 self._held.pop(lock.token, None)
-        return self._broker.complete if self._auto_complete else None
+        return self._broker.complete if self._how.auto_complete else None
 
     async def _renew(self) -> None:
         while True:
